@@ -1,0 +1,66 @@
+"""The errors samfast raises on purpose: each says what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class SamfastError(Exception):
+    """Base of every error samfast raises on purpose.
+
+    Args:
+        what: what is wrong, with the offending value.
+        where: the file, field or argument it was found in.
+        fix: what the reader can do about it.
+    """
+
+    def __init__(self, what: str, *, where: str | Path | None = None, fix: str | None = None) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.fix = fix
+        lines = [what]
+        if self.where is not None:
+            lines.append(f"  in: {self.where}")
+        if fix is not None:
+            lines.append(f"  fix: {fix}")
+        super().__init__("\n".join(lines))
+
+
+class ConfigError(SamfastError, ValueError):
+    """An option, or a combination of options, that cannot work."""
+
+
+class DataError(SamfastError):
+    """A data set, image or annotation that cannot be used."""
+
+
+class CheckpointError(SamfastError):
+    """A model checkpoint that is missing, unreadable or of another model."""
+
+
+class CacheError(SamfastError):
+    """An embedding cache that cannot be read or written."""
+
+
+class StaleCacheError(CacheError):
+    """An embedding cache made by another model, preprocessing or precision than the one asked for."""
+
+
+class CorruptCacheError(CacheError):
+    """An embedding cache whose bytes are not the bytes that were written."""
+
+
+class RunError(SamfastError):
+    """A training run folder that cannot be read, resumed or written."""
+
+
+class ExportError(SamfastError):
+    """A model that cannot be exported, or an export that does not predict what the model predicts."""
+
+
+class RuntimeUnavailableError(SamfastError):
+    """An ONNX Runtime, execution provider or optional package that is not there."""
+
+
+class OutputExistsError(SamfastError, FileExistsError):
+    """An output folder that already holds something else."""

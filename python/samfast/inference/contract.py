@@ -1,0 +1,77 @@
+"""The output contract: which of a decoder's mask tokens its training has taught, and which one answers a prompt."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samfast.errors import ConfigError
+
+Selection = Literal["single", "best-predicted"]
+"""``"single"`` answers with token 0; ``"best-predicted"`` answers a lone point with the multimask token of the highest
+predicted IoU, and any other prompt with token 0."""
+
+SINGLE = (0,)
+MULTIMASK = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class OutputContract:
+    """Mask tokens supervised in training, by the kind of prompt. Stored with every run and every export.
+
+    Attributes:
+        one_point: tokens supervised on prompts that are a single point; () if training never saw one.
+        other: tokens supervised on every other prompt (boxes, masks, two or more points); () if it never saw one.
+    """
+
+    one_point: tuple[int, ...] = SINGLE + MULTIMASK
+    other: tuple[int, ...] = SINGLE
+
+    def select(
+        self, scores: NDArray[np.float32], is_one_point: NDArray[np.bool_], selection: Selection = "single"
+    ) -> NDArray[np.int64]:
+        """The token that answers each prompt.
+
+        Args:
+            scores: ``(P, T)`` float32 predicted IoU of every mask token.
+            is_one_point: ``(P,)`` bool, see :attr:`samfast.prompts.Prompts.is_one_point`.
+            selection: the rule, see :data:`Selection`.
+
+        Returns:
+            ``(P,)`` int64 token indices.
+
+        Warns:
+            UserWarning: the rule asks for tokens that this decoder's training has not supervised.
+        """
+        if selection not in get_args(Selection):
+            raise ConfigError(f"selection={selection!r} is none of {', '.join(get_args(Selection))}", where="selection")
+        tokens = np.zeros(len(scores), np.int64)
+        if selection == "best-predicted" and is_one_point.any():
+            self.warn_untrained(MULTIMASK)
+            best = scores[:, list(MULTIMASK)].argmax(axis=1) + MULTIMASK[0]
+            tokens = np.where(is_one_point, best, tokens)
+        return tokens
+
+    def warn_untrained(self, tokens: tuple[int, ...]) -> None:
+        """Warn if any of ``tokens`` was supervised by no prompt of this decoder's training."""
+        missing = sorted(set(tokens) - set(self.one_point) - set(self.other))
+        if missing:
+            warnings.warn(
+                f"mask tokens {missing} were not trained in this run (trained: {sorted({*self.one_point, *self.other})});"
+                " their masks and scores are those of the base model's tokens on a decoder that has moved."
+                " Use selection='single'.",
+                stacklevel=3,
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dict, the inverse of :meth:`from_dict`."""
+        return {"one_point": list(self.one_point), "other": list(self.other)}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> OutputContract:
+        """The contract :meth:`to_dict` wrote."""
+        return cls(tuple(fields["one_point"]), tuple(fields["other"]))
