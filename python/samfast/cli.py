@@ -1,0 +1,302 @@
+"""The command line: parses, calls the public function of the same name, prints."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from samfast.errors import SamfastError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; errors samfast raises on purpose are printed without a traceback."""
+    warnings.showwarning = lambda message, *_: click.echo(f"warning: {message}", err=True)
+    try:
+        code = cli.main(args=None if arguments is None else list(arguments), prog_name="samfast", standalone_mode=False)
+    except SamfastError as error:
+        click.echo(f"error: {error}", err=True)
+        code = EXIT_ERROR
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\ninterrupted: what was finished is kept; the same command goes on from there", err=True)
+        code = EXIT_INTERRUPTED
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _comma_list(_: click.Context, __: click.Parameter, value: str | None) -> list[str] | None:
+    return None if value is None else [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _merge(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> Any:
+    if not values:
+        return None
+    if values == ("all",):
+        return "all"
+    merged = {}
+    for value in values:
+        name, equals, classes = value.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{value!r} is neither 'all' nor NEW=OLD1,OLD2")
+        merged[name] = classes.split(",")
+    return merged
+
+
+def _numbers(count: int) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], list[list[float]] | None]:
+    def parse(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> list[list[float]] | None:
+        rows = []
+        for value in values:
+            try:
+                row = [float(number) for number in value.split(",")]
+            except ValueError:
+                row = []
+            if len(row) != count:
+                raise click.BadParameter(f"{value!r} is not {count} numbers with commas between them")
+            rows.append(row)
+        return rows or None
+
+    return parse
+
+
+_root = click.argument("root", type=click.Path(path_type=Path))
+_data = _options(
+    click.option("--classes", callback=_comma_list, help="Keep these classes only: NAME,NAME."),
+    click.option("--merge", multiple=True, callback=_merge, help="NEW=OLD1,OLD2 (repeatable), or 'all' for one class."),
+    click.option("--limit", type=click.IntRange(1), help="Use this many images only (always the same ones)."),
+    click.option(
+        "--target",
+        type=click.Choice(["auto", "instance", "component", "class"]),
+        default="auto",
+        show_default=True,
+        help="What one mask stands for.",
+    ),
+    click.option("--group", default="auto", show_default=True, help="Column of metadata.csv that names the group."),
+    click.option("--max-bad", type=float, default=0.05, show_default=True, help="Stop above this fraction of bad pairs."),
+    click.option("--strict", is_flag=True, help="Stop at the first bad pair."),
+)
+_seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of splits, prompts and order.")
+_device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+_model = _options(
+    click.option("--model", default="tiny", show_default=True, help="tiny, vit_b, vit_l or vit_h."),
+    click.option("--checkpoint", type=click.Path(path_type=Path), help="The model's official checkpoint (.pth)."),
+)
+_out = click.option("--out", type=click.Path(path_type=Path), help="Where to write; a readable name is made otherwise.")
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
+_training = _options(
+    click.option("--regime", default="point+box", show_default=True, help="How prompts are drawn: point, box, point+box."),
+    click.option("--recipe", default="default", show_default=True, help="Named settings, such as flood-study."),
+    click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's."),
+    click.option("--lr", type=float, help="Learning rate, instead of the recipe's."),
+    click.option("--batch-size", type=click.IntRange(1), help="Images a step, instead of the recipe's."),
+)
+_prompts = click.option(
+    "--prompts", default="point,box", show_default=True, callback=_comma_list, help="Prompt kinds to judge by."
+)
+_selection = click.option(
+    "--selection",
+    type=click.Choice(["single", "best-predicted"]),
+    default="single",
+    show_default=True,
+    help="Which mask token answers.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="samfast")
+def cli() -> None:
+    """Encode every image once, train the Segment Anything decoder from disk, know whether it worked, ship it as ONNX."""
+
+
+@cli.command()
+@_root
+@_data
+@_seed
+def data(root: Path, **options: Any) -> None:
+    """Look at a data set: its layout, its statistics, and what is wrong with it."""
+    from samfast.data import describe, load_dataset
+
+    click.echo(describe(load_dataset(root, **options)))
+
+
+@cli.command()
+@_root
+@_model
+@_data
+@_seed
+@_device
+@_out
+@click.option("--storage", type=click.Choice(["float16", "float32"]), default="float16", show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), help="Images encoded at once.")
+def cache(
+    root: Path,
+    model: str,
+    checkpoint: Path | None,
+    device: str,
+    out: Path | None,
+    storage: str,
+    batch_size: int | None,
+    **options: Any,
+) -> None:
+    """Encode every image once and keep the embeddings."""
+    from samfast.cache import cache_embeddings
+    from samfast.data import load_dataset
+
+    made = cache_embeddings(
+        load_dataset(root, **options),
+        model=model,
+        checkpoint=checkpoint,
+        out=out,
+        device=device,
+        storage=storage,
+        batch_size=batch_size,
+    )
+    click.echo(made.path)
+
+
+@cli.command()
+@_root
+@_model
+@_training
+@_data
+@_seed
+@_device
+@click.option("--cache", type=click.Path(path_type=Path), help="The .samcache to train from; made if it is not there.")
+@_out
+@_overwrite
+def train(root: Path, seed: int, **options: Any) -> None:
+    """Train the mask decoder from cached embeddings."""
+    from samfast.train import train_decoder
+
+    click.echo(train_decoder(_load(root, options, seed), seed=seed, **options).path)
+
+
+@cli.command()
+@click.argument("models", nargs=-1, required=True)
+@click.option("--data", "root", type=click.Path(path_type=Path), help="The data; that of the run if left out.")
+@click.option("--on", default="test", show_default=True, help="The set to judge on: train, val or test.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="The base model's official checkpoint (.pth).")
+@click.option("--cache", type=click.Path(path_type=Path), help="A .samcache that holds the images' embeddings.")
+@_prompts
+@_selection
+@_seed
+@_out
+def evaluate(models: tuple[str, ...], root: Path | None, **options: Any) -> None:
+    """Judge models, runs and ONNX bundles with the same prompts on the same images."""
+    from samfast.evaluation import evaluate as judge
+
+    click.echo(judge(list(models), root, **options).table())
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="The base model's official checkpoint (.pth).")
+@click.option("--box", multiple=True, callback=_numbers(4), help="xmin,ymin,xmax,ymax in pixels (repeatable).")
+@click.option("--point", multiple=True, callback=_numbers(2), help="x,y in pixels (repeatable).")
+@click.option("--prompts", type=click.Path(path_type=Path), help="CSV or JSON with prompts for each image.")
+@click.option("--save", default="overlay", show_default=True, callback=_comma_list, help="overlay, png, coco.")
+@click.option("--opacity", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of the overlay.")
+@_selection
+@_out
+@_overwrite
+def predict(model: str, images: tuple[Path, ...], **options: Any) -> None:
+    """Segment images with a model, a run or an ONNX bundle."""
+    from samfast.predictions import predict as segment
+
+    results = segment(model, list(images), **options)
+    click.echo(f"{len(results)} images segmented")
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="The base model's official checkpoint (.pth).")
+@_out
+@_overwrite
+def export(model: str, **options: Any) -> None:
+    """Export a run, or a base model, as an ONNX bundle that predicts the same masks."""
+    from samfast.export import export_onnx
+
+    click.echo(export_onnx(model, **options).path)
+
+
+@cli.command()
+@_root
+@_model
+@_training
+@_data
+@_seed
+@_device
+@click.option("--cache", type=click.Path(path_type=Path), help="The .samcache to train from; made if it is not there.")
+@_prompts
+@_selection
+@_out
+@_overwrite
+def tune(root: Path, seed: int, **options: Any) -> None:
+    """All of it: cache, train, evaluate, report and ONNX, from one folder of annotated images."""
+    from samfast.pipeline import tune as run_all
+
+    click.echo(run_all(_load(root, options, seed), seed=seed, **options).summary())
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("samfast-quickstart"), show_default=True)
+@_seed
+@_overwrite
+def quickstart(**options: Any) -> None:
+    """The whole road on generated flood scenes with the embedded model: offline, a few minutes on a laptop."""
+    from samfast.pipeline import quickstart as run_demo
+
+    click.echo(run_demo(**options).summary())
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def info(path: Path) -> None:
+    """Say what an artifact is: a cache, a run, an ONNX bundle."""
+    import json
+
+    from samfast.artifacts import info as describe
+
+    click.echo(json.dumps(describe(path), indent=2, default=str))
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def verify(path: Path) -> None:
+    """Check that an artifact is whole; the exit code says so."""
+    from samfast.artifacts import verify as check
+
+    check(path)
+    click.echo(f"{path}: whole")
+
+
+def _load(root: Path, options: dict[str, Any], seed: int) -> Any:
+    """The data set at ``root``, taking the options that describe it out of ``options``."""
+    from samfast.data import load_dataset
+
+    names = ("classes", "merge", "limit", "target", "group", "max_bad", "strict")
+    return load_dataset(root, seed=seed, **{name: options.pop(name) for name in names})
+
+
+if __name__ == "__main__":
+    main()

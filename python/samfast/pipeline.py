@@ -1,0 +1,179 @@
+"""The whole road in one call: data, cache, train, evaluate, export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samfast.data import Dataset, describe, load_dataset
+from samfast.errors import OutputExistsError
+from samfast.progress import Stopwatch, say
+
+if TYPE_CHECKING:
+    from samfast.cache import EmbeddingCache
+    from samfast.evaluation import Report
+    from samfast.runtime import OnnxBundle
+    from samfast.train import Run
+
+REPORT_NAME = "report"
+BUNDLE_NAME = "model.onnxbundle"
+
+QUICKSTART_SCENES = 72
+QUICKSTART_EPOCHS = 12
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What :func:`tune` made.
+
+    Attributes:
+        run: the training run.
+        report: zero-shot and tuned on the held-out set.
+        report_html: the report as one self-contained page.
+        bundle: the tuned model as ONNX.
+        seconds: wall-clock time by stage.
+    """
+
+    run: Run
+    report: Report
+    report_html: Path
+    bundle: OnnxBundle
+    seconds: dict[str, float]
+
+    def summary(self) -> str:
+        """The result as a few lines of text: the table, the times, and where everything is."""
+        times = "  ".join(f"{stage} {seconds:.0f} s" for stage, seconds in self.seconds.items())
+        return "\n".join(
+            [
+                self.report.table(),
+                "",
+                f"times    {times}  (together {sum(self.seconds.values()):.0f} s)",
+                f"run      {self.run.path}",
+                f"report   {self.report_html}",
+                f"ONNX     {self.bundle.path}",
+            ]
+        )
+
+
+def tune(
+    data: str | Path | Dataset,
+    *,
+    model: str = "tiny",
+    checkpoint: str | Path | None = None,
+    cache: str | Path | EmbeddingCache | None = None,
+    regime: str = "point+box",
+    prompts: Sequence[str] = ("point", "box"),
+    selection: Any = "single",
+    seed: int = 0,
+    out: str | Path | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    **training: Any,
+) -> TuneResult:
+    """Encode the images once, train the decoder from the cache, judge it on the held-out set, export it as ONNX.
+
+    Started again after an interruption with the same arguments it goes on where it stopped.
+
+    Args:
+        data: a folder as :func:`samfast.load_dataset` takes it, or a data set.
+        model: ``"tiny"``, ``"vit_b"``, ``"vit_l"`` or ``"vit_h"``.
+        checkpoint: the model's official checkpoint; ``tiny`` ships with samfast.
+        cache: an embedding cache, or where to keep one; a readable name is made otherwise.
+        regime: how prompts are drawn in training.
+        prompts: the prompt kinds to judge by.
+        selection: which mask token answers, see :data:`samfast.inference.contract.Selection`.
+        seed: of splits, prompts and order.
+        out: the run's folder; a readable name under ``runs/`` otherwise.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        overwrite: replace a finished run of that name.
+        **training: anything else :func:`samfast.train_decoder` takes, such as ``recipe``, ``epochs``, ``lr``.
+
+    Returns:
+        The run, the report and the ONNX bundle; both are kept in the run's folder.
+
+    Raises:
+        SamfastError: one of the stages says what is wrong; what was finished before it is kept.
+    """
+    from samfast.cache import EmbeddingCache, cache_embeddings
+    from samfast.evaluation import evaluate
+    from samfast.export import export_onnx
+    from samfast.train import train_decoder
+
+    seconds: dict[str, float] = {}
+
+    watch = Stopwatch()
+    say("1/5  data")
+    dataset = data if isinstance(data, Dataset) else load_dataset(data, seed=seed)
+    say(describe(dataset))
+    seconds["data"] = watch.seconds
+
+    watch = Stopwatch()
+    say("\n2/5  encode once")
+    if not isinstance(cache, EmbeddingCache):
+        cache = cache_embeddings(dataset, model=model, checkpoint=checkpoint, out=cache, device=device)
+    seconds["encode"] = watch.seconds
+
+    watch = Stopwatch()
+    say("\n3/5  train the decoder")
+    run = train_decoder(
+        dataset,
+        model=model,
+        checkpoint=checkpoint,
+        cache=cache,
+        regime=regime,
+        seed=seed,
+        out=out,
+        device=device,
+        overwrite=overwrite,
+        **training,
+    )
+    seconds["train"] = watch.seconds
+
+    watch = Stopwatch()
+    say("\n4/5  judge it")
+    report = evaluate([run], dataset, prompts=prompts, selection=selection, cache=cache, seed=seed)
+    html = report.to_html(run.path / f"{REPORT_NAME}.html")
+    report.to_csv(run.path / f"{REPORT_NAME}.csv")
+    report.to_json(run.path / f"{REPORT_NAME}.json")
+    seconds["evaluate"] = watch.seconds
+
+    watch = Stopwatch()
+    say("\n5/5  export")
+    bundle = export_onnx(run, out=run.path / BUNDLE_NAME, checkpoint=checkpoint, overwrite=True)
+    seconds["export"] = watch.seconds
+    say()
+    return TuneResult(run, report, Path(html), bundle, seconds)
+
+
+def quickstart(*, out: str | Path = "samfast-quickstart", seed: int = 0, overwrite: bool = False) -> TuneResult:
+    """Tune the embedded model on generated flood scenes: the whole road, offline, in minutes on two CPU cores.
+
+    Args:
+        out: a folder for everything: ``data/``, the embedding cache, and ``run/`` with the report and the ONNX bundle.
+        seed: of the scenes and of everything after them.
+        overwrite: replace a finished quickstart.
+
+    Raises:
+        OutputExistsError: ``out`` holds something that is not a quickstart.
+    """
+    from samfast.data.scenes import write_flood_scenes
+
+    out = Path(out)
+    scenes = out / "data"
+    if out.exists() and any(out.iterdir()) and not scenes.exists():
+        raise OutputExistsError(
+            "this folder holds something else", where=out, fix="choose another folder with out= (--out)"
+        )
+    watch = Stopwatch()
+    write_flood_scenes(scenes, QUICKSTART_SCENES, seed=seed)
+    say(f"generated {QUICKSTART_SCENES} flood scenes in {watch.seconds:.0f} s: {scenes}\n")
+    return tune(
+        scenes,
+        cache=out / "tiny.samcache",
+        out=out / "run",
+        epochs=QUICKSTART_EPOCHS,
+        seed=seed,
+        overwrite=overwrite,
+    )
