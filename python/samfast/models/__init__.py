@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by its owner."""
+"""The models: their shapes, checkpoints, encode and the one decode; ``architecture`` alone is free of torch."""

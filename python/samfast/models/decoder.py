@@ -1,0 +1,178 @@
+"""The one decode: SAM 1's prompt encoder and mask decoder, run over their own parameters for ragged batches of prompts.
+
+``segment_anything`` decodes the prompts of one image at a time, all with the same number of points. Here prompts of
+several images and of different lengths share a batch: each prompt names its image, and tokens labelled -10 are masked
+out of attention. The modules stay ``segment_anything``'s, so checkpoints fit; only the forward pass is this file's.
+
+Letters in shape comments: P prompts, M prompt tokens, T = 1 IoU token + K mask tokens + M, C channels, g embedding
+side, N = g * g positions.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NOTHING = -10
+"""Label of a token that is not there."""
+MASKED = -1e4
+"""Added to the attention scores of tokens that are not there: zero weight in every float type, fp16 included."""
+
+
+def position_code(matrix: Tensor, xy: Tensor) -> Tensor:
+    """Random Fourier features of positions in [0, 1] (Tancik et al., 2020), ``PositionEmbeddingRandom``.
+
+    Args:
+        matrix: ``(2, C / 2)`` float32 frequencies.
+        xy: ``(..., 2)`` float32.
+
+    Returns:
+        ``(..., C)`` float32. Written without a matrix product, which autocast would run in half precision.
+    """
+    xy = 2 * xy - 1
+    angle = 2 * math.pi * (xy[..., :1] * matrix[0] + xy[..., 1:] * matrix[1])
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+def grid_code(matrix: Tensor, side: int) -> Tensor:
+    """``(side * side, C)`` :func:`position_code` of the cell centres of a square grid, row by row."""
+    centres = (torch.arange(side, device=matrix.device, dtype=matrix.dtype) + 0.5) / side
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    return position_code(matrix, torch.stack([x, y], dim=-1).flatten(0, 1))
+
+
+def prompt_tokens(encoder: nn.Module, coords: Tensor, labels: Tensor) -> Tensor:
+    """Embed points and box corners.
+
+    Args:
+        encoder: a ``segment_anything`` ``PromptEncoder``.
+        coords: ``(P, M, 2)`` float32 (x, y), model frame, pixel indices.
+        labels: ``(P, M)`` integers: 0, 1 points; 2, 3 box corners; -1 SAM's pad token; -10 nothing.
+
+    Returns:
+        ``(P, M, C)`` tokens; zeros where there is nothing.
+    """
+    height, width = encoder.input_image_size
+    size = torch.tensor([width, height], dtype=torch.float32, device=coords.device)
+    code = position_code(encoder.pe_layer.positional_encoding_gaussian_matrix, (coords + 0.5) / size)
+    rows = [encoder.not_a_point_embed.weight, *(row.weight for row in encoder.point_embeddings)]
+    meaning = torch.cat(rows)[(labels + 1).clamp(min=0)]  # (P, M, C)
+    tokens = torch.where((labels >= 0)[..., None], code + meaning, meaning)
+    return torch.where((labels == NOTHING)[..., None], torch.zeros_like(tokens), tokens)
+
+
+def dense_prompts(encoder: nn.Module, mask: Tensor | None, has_mask: Tensor | None) -> Tensor:
+    """Embed mask prompts: ``(P, 1, L, L)`` logits and ``(P,)`` flags to ``(P or 1, N, C)``."""
+    no_mask = encoder.no_mask_embed.weight[None]  # (1, 1, C)
+    if mask is None or has_mask is None:
+        return no_mask
+    embedded = encoder.mask_downscaling(mask).flatten(2).transpose(1, 2)  # (P, N, C)
+    return torch.where(has_mask.bool()[:, None, None], embedded, no_mask.to(embedded.dtype))
+
+
+def decode(
+    prompt_encoder: nn.Module,
+    mask_decoder: nn.Module,
+    image_embeddings: Tensor,
+    image_index: Tensor,
+    coords: Tensor,
+    labels: Tensor,
+    mask: Tensor | None,
+    has_mask: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """See :meth:`samfast.models.sam.Sam.decode`."""
+    side = image_embeddings.shape[-1]
+    positions = grid_code(prompt_encoder.pe_layer.positional_encoding_gaussian_matrix, side)  # (N, C)
+    images = image_embeddings.flatten(2).transpose(1, 2).index_select(0, image_index)  # (P, N, C)
+    images = images + dense_prompts(prompt_encoder, mask, has_mask)
+
+    asked = prompt_tokens(prompt_encoder, coords, labels)  # (P, M, C)
+    own = torch.cat([mask_decoder.iou_token.weight, mask_decoder.mask_tokens.weight])  # (1 + K, C)
+    tokens = torch.cat([own.expand(asked.shape[0], -1, -1), asked], dim=1)  # (P, T, C)
+    absent = F.pad((labels == NOTHING).to(tokens.dtype), (own.shape[0], 0))  # (P, T)
+
+    tokens, images = two_way(mask_decoder.transformer, tokens, images, positions, absent[:, None, None] * MASKED)
+    logits = mask_logits(mask_decoder, tokens[:, 1 : own.shape[0]], images, side)
+    return logits, mask_decoder.iou_prediction_head(tokens[:, 0])
+
+
+def two_way(
+    transformer: nn.Module, prompts: Tensor, images: Tensor, positions: Tensor, key_bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """``TwoWayTransformer``: tokens attend to themselves and to the image, the image attends to tokens.
+
+    Args:
+        transformer: a ``segment_anything`` ``TwoWayTransformer``.
+        prompts: ``(P, T, C)``, both the first queries and the queries' position code.
+        images: ``(P, N, C)``.
+        positions: ``(N, C)``.
+        key_bias: ``(P, 1, 1, T)``, added to the attention scores wherever tokens are keys.
+    """
+    tokens = prompts
+    for block in transformer.layers:
+        if block.skip_first_layer_pe:
+            tokens = attend(block.self_attn, tokens, tokens, tokens, key_bias)
+        else:
+            placed = tokens + prompts
+            tokens = tokens + attend(block.self_attn, placed, placed, tokens, key_bias)
+        tokens = block.norm1(tokens)
+        tokens = tokens + attend(block.cross_attn_token_to_image, tokens + prompts, images + positions, images)
+        tokens = block.norm2(tokens)
+        tokens = block.norm3(tokens + block.mlp(tokens))
+        images = block.norm4(
+            images
+            + attend(block.cross_attn_image_to_token, images + positions, tokens + prompts, tokens, key_bias)
+        )
+    tokens = tokens + attend(transformer.final_attn_token_to_image, tokens + prompts, images + positions, images)
+    return transformer.norm_final_attn(tokens), images
+
+
+def attend(attention: nn.Module, query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | None = None) -> Tensor:
+    """Multi-head attention over ``attention``'s own projections; ``(P, *, C)`` each."""
+
+    def heads(x: Tensor) -> Tensor:
+        return x.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)  # (P, heads, *, C / heads)
+
+    query, key, value = (
+        heads(attention.q_proj(query)),
+        heads(attention.k_proj(key)),
+        heads(attention.v_proj(value)),
+    )
+    bias = None if key_bias is None else key_bias.to(query.dtype)
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    return attention.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+def mask_logits(decoder: nn.Module, tokens: Tensor, images: Tensor, side: int) -> Tensor:
+    """Upscale the image twice and take its product with each mask token's filter.
+
+    A transposed convolution whose stride is its kernel is a matrix product per position. The sub-pixels stay in axes of
+    their own, channels last, until only the logits are left to be put in order.
+
+    Args:
+        decoder: a ``segment_anything`` ``MaskDecoder``.
+        tokens: ``(P, K, C)``.
+        images: ``(P, N, C)``.
+        side: g.
+
+    Returns:
+        ``(P, K, 4 g, 4 g)``.
+    """
+    up1, norm, gelu, up2, _ = decoder.output_upscaling
+    fine = _subpixels(up1, images)  # (P, N, 4, C / 4)
+    fine = gelu(F.layer_norm(fine, norm.weight.shape, norm.weight, norm.bias, norm.eps))
+    fine = gelu(_subpixels(up2, fine)).flatten(1, 3)  # (P, N * 16, C / 8)
+    mlps = decoder.output_hypernetworks_mlps
+    filters = torch.stack([mlp(tokens[:, k]) for k, mlp in enumerate(mlps)], dim=1)  # (P, K, C / 8)
+    logits = filters @ fine.transpose(1, 2)  # (P, K, N * 16)
+    logits = logits.unflatten(2, (side, side, 2, 2, 2, 2))  # (P, K, y, x, dy1, dx1, dy2, dx2)
+    return logits.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(*logits.shape[:2], 4 * side, 4 * side)
+
+
+def _subpixels(convolution: nn.Module, x: Tensor) -> Tensor:
+    """A 2x2 stride-2 ``ConvTranspose2d`` on ``(..., C)`` positions: ``(..., 4, C')``, sub-pixels row by row."""
+    weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (C, C', 2, 2) to (4 * C', C)
+    return F.linear(x, weight, convolution.bias.repeat(4)).unflatten(-1, (4, -1))
