@@ -169,7 +169,7 @@ def mask_logits(decoder: nn.Module, tokens: Tensor, images: Tensor, side: int) -
     filters = torch.stack([mlp(tokens[:, k]) for k, mlp in enumerate(mlps)], dim=1)  # (P, K, C / 8)
     logits = filters @ fine.transpose(1, 2)  # (P, K, N * 16)
     logits = logits.unflatten(2, (side, side, 2, 2, 2, 2))  # (P, K, y, x, dy1, dx1, dy2, dx2)
-    return logits.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(*logits.shape[:2], 4 * side, 4 * side)
+    return logits.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5).flatten(2, 4)  # no size read: an export stays dynamic
 
 
 def _subpixels(convolution: nn.Module, x: Tensor) -> Tensor:
