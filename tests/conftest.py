@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+TABLES = re.compile(r"(_embed|_token|_tokens|point_embeddings\.\d)\.weight$|pos_embed$|rel_pos_[hw]$")
+NORMS = re.compile(r"norm|neck\.[13]|mask_downscaling\.[14]|output_upscaling\.1")
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -34,17 +37,17 @@ def draw_model() -> Callable:
         generator = torch.Generator().manual_seed(seed)
         for key, tensor in sorted(sam.state_dict().items()):
             noise = torch.randn(tensor.shape, generator=generator)
-            is_table = any(part in key for part in ("embed", "token", "rel_pos", "gaussian"))
-            if "gaussian" in key or (is_table and "patch_embed" not in key):
-                scale, shift = (1.0, 0.0) if "gaussian" in key else (0.3, 0.0)
+            if key.endswith("gaussian_matrix"):
+                tensor.copy_(noise)
+            elif TABLES.search(key):
+                tensor.copy_(0.3 * noise)
             elif tensor.ndim >= 2:
-                fan_in = tensor.shape[0] if "output_upscaling" in key else tensor[0].numel()
-                scale, shift = fan_in**-0.5, 0.0
+                # A transposed convolution's inputs are its first axis.
+                inputs = len(tensor) if "output_upscaling" in key else tensor[0].numel()
+                tensor.copy_(noise * inputs**-0.5)
             else:
-                scale, shift = 0.2, float("norm" in key or key.endswith(("neck.1.weight", "neck.3.weight")))
-                if key.endswith("bias"):
-                    shift = 0.0
-            tensor.copy_(noise * scale + shift)
+                is_scale = NORMS.search(key) and key.endswith("weight")
+                tensor.copy_(0.2 * noise + (1.0 if is_scale else 0.0))
         return sam
 
     return draw
