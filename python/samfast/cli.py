@@ -91,7 +91,7 @@ _data = _options(
         help="What one mask stands for.",
     ),
     click.option("--group", default="auto", show_default=True, help="Column of metadata.csv that names the group."),
-    click.option("--max-bad", type=float, default=0.05, show_default=True, help="Stop above this fraction of bad pairs."),
+    click.option("--max-bad", type=float, default=0.05, show_default=True, help="Stop above this share of bad pairs."),
     click.option("--strict", is_flag=True, help="Stop at the first bad pair."),
 )
 _seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of splits, prompts and order.")
@@ -103,7 +103,9 @@ _model = _options(
 _out = click.option("--out", type=click.Path(path_type=Path), help="Where to write; a readable name is made otherwise.")
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 _training = _options(
-    click.option("--regime", default="point+box", show_default=True, help="How prompts are drawn: point, box, point+box."),
+    click.option(
+        "--regime", default="point+box", show_default=True, help="Prompts to train on: point, box, point+box."
+    ),
     click.option("--recipe", default="default", show_default=True, help="Named settings, such as flood-study."),
     click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's."),
     click.option("--lr", type=float, help="Learning rate, instead of the recipe's."),
@@ -124,7 +126,7 @@ _selection = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="samfast")
 def cli() -> None:
-    """Encode every image once, train the Segment Anything decoder from disk, know whether it worked, ship it as ONNX."""
+    """Encode every image once, train the Segment Anything decoder from disk, know whether it worked, ship it."""
 
 
 @cli.command()

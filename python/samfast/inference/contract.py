@@ -60,8 +60,9 @@ class OutputContract:
         """Warn if any of ``tokens`` was supervised by no prompt of this decoder's training."""
         missing = sorted(set(tokens) - set(self.one_point) - set(self.other))
         if missing:
+            trained = sorted({*self.one_point, *self.other})
             warnings.warn(
-                f"mask tokens {missing} were not trained in this run (trained: {sorted({*self.one_point, *self.other})});"
+                f"mask tokens {missing} were not trained in this run (trained: {trained});"
                 " their masks and scores are those of the base model's tokens on a decoder that has moved."
                 " Use selection='single'.",
                 stacklevel=3,
