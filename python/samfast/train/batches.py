@@ -1,0 +1,125 @@
+"""What one optimizer step is made from: embeddings, prompt tokens and soft targets of a few images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samfast.data import Dataset
+from samfast.data.types import Sample
+from samfast.frames import PreprocessSpec
+from samfast.inference.tokens import Tokens, tokenize
+from samfast.prompts import PADDING, Prompts, draw_keys
+from samfast.train.config import TrainConfig
+from samfast.train.regimes import choose_objects, get_regime, training_prompts, visible
+from samfast.train.targets import soft_targets
+
+Read = Callable[[Sequence[Sample]], Mapping[str, NDArray[Any]]]
+"""Where embeddings come from: samples to feature name to ``(n, ...)`` array, one row a sample."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``P`` prompts on ``I`` images.
+
+    Attributes:
+        features: name to ``(I, ...)`` array.
+        tokens: ``P`` prompts, model frame.
+        target: ``(P, low_res, low_res)`` float32 in [0, 1].
+        weight: ``(I, low_res, low_res)`` float32 in [0, 1], see :func:`~samfast.train.targets.soft_targets`.
+        is_one_point: ``(P,)`` bool.
+    """
+
+    features: Mapping[str, NDArray[Any]]
+    tokens: Tokens
+    target: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    is_one_point: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.tokens.image_index)
+
+
+def epoch_order(samples: Sequence[Sample], *, seed: int, epoch: int) -> list[Sample]:
+    """The samples in the order of an epoch: by a hash of (seed, epoch, image), whatever order they come in."""
+
+    def place(sample: Sample) -> tuple[int, str]:
+        return int(draw_keys(seed, sample.key, [""], epoch=epoch)[0]), sample.name
+
+    return sorted(samples, key=place)
+
+
+def epoch_batches(
+    dataset: Dataset, samples: Sequence[Sample], read: Read, config: TrainConfig, spec: PreprocessSpec, *, epoch: int
+) -> Iterator[Batch]:
+    """The batches of an epoch, each made while the one before it is trained on."""
+    order = epoch_order(samples, seed=config.seed, epoch=epoch)
+    groups = [order[start : start + config.batch_size] for start in range(0, len(order), config.batch_size)]
+    with ThreadPoolExecutor(1, "samfast-batch") as worker:
+        ahead = None
+        for group in groups:
+            ready, ahead = ahead, worker.submit(make_batch, dataset, group, read, config, spec, epoch=epoch)
+            if ready is not None:
+                yield ready.result()
+        if ahead is not None:
+            yield ahead.result()
+
+
+def make_batch(
+    dataset: Dataset, samples: Sequence[Sample], read: Read, config: TrainConfig, spec: PreprocessSpec, *, epoch: int
+) -> Batch:
+    """Draw prompts on ``samples`` and lay everything out for a step."""
+    regime = get_regime(config.regime)
+    prompts: list[Prompts] = []
+    targets: list[NDArray[np.float32]] = []
+    weights: list[NDArray[np.float32]] = []
+    frames = [spec.frame(*sample.size) for sample in samples]
+    for index, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
+        target = dataset.target(sample)
+        objects = choose_objects(target, sample, seed=config.seed, epoch=epoch, at_most=config.max_prompts)
+        soft, weight = soft_targets(visible(target)[objects], target.ignore, frame)
+        weights.append(weight)
+        if len(objects) == 0:
+            continue
+        drawn = training_prompts(
+            regime,
+            target,
+            sample,
+            objects,
+            seed=config.seed,
+            epoch=epoch,
+            prompts_per_object=config.prompts_per_object,
+        )
+        prompts.append(replace(drawn, image_index=np.full(len(drawn), index, np.int64)))
+        targets += [soft] * config.prompts_per_object
+    low_res = (0, spec.low_res, spec.low_res)
+    asked = Prompts.concatenate(prompts)
+    return Batch(
+        features=read(samples),
+        tokens=left_aligned(tokenize(asked, frames)),
+        target=np.concatenate(targets) if targets else np.zeros(low_res, np.float32),
+        weight=np.stack(weights),
+        is_one_point=asked.is_one_point,
+    )
+
+
+def left_aligned(tokens: Tokens) -> Tokens:
+    """The same prompts with their absent tokens last, and without the columns that no prompt needs.
+
+    The order of a prompt's tokens carries no meaning. A point with SAM's pad token and a box are both two tokens, so a
+    batch of either needs no masked attention.
+    """
+    absent = tokens.labels == PADDING
+    order = np.argsort(absent, axis=1, kind="stable")
+    width = int((~absent).sum(axis=1).max(initial=0))
+    order = order[:, :width]
+    return replace(
+        tokens,
+        coords=np.take_along_axis(tokens.coords, order[..., None], axis=1),
+        labels=np.take_along_axis(tokens.labels, order, axis=1),
+    )

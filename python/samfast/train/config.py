@@ -1,0 +1,201 @@
+"""Everything a training run was told, in one frozen value that is written beside the weights and reproduces them."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from samfast.errors import ConfigError
+from samfast.models.architecture import MODEL_NAMES
+from samfast.train.recipes import RECIPES
+from samfast.train.schedules import Schedule, schedule_table, to_schedule
+
+REGIME_NAMES = ("point", "box", "point+box")
+LOSS_NAMES = ("bce+dice",)
+OPTIMIZERS = ("adam", "adamw")
+PRECISIONS = ("auto", "fp32", "bf16")
+TRAINABLE = ("prompt_encoder", "mask_decoder")
+"""The modules behind the embeddings. What lies before them was hashed into the cache, and stays as it was."""
+
+_TABLES = ("data", "base")
+"""Tables of a run's ``config.toml`` that say what was trained on, and are no settings."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The settings of a training run.
+
+    Attributes:
+        model: name of the model.
+        regime: how prompts are drawn, see :mod:`samfast.train.regimes`.
+        recipe: name of the recipe the settings started from.
+        loss: see :mod:`samfast.train.losses`.
+        epochs: each visits every image once.
+        optimizer: ``"adam"`` or ``"adamw"``.
+        lr: base learning rate.
+        weight_decay: of matrices and kernels; biases, norms and embeddings have none.
+        schedule: of the learning rate.
+        batch_size: images an optimizer step.
+        max_prompts: objects of an image that take part in an epoch, drawn anew in each.
+        prompts_per_object: prompts drawn for each of them.
+        trainable: modules whose parameters move.
+        seed: of prompts, object choice and order.
+        precision: ``"fp32"``, ``"bf16"``, or ``"auto"``: bf16 on CUDA from compute capability 8.0, fp32 elsewhere.
+        device: ``"auto"`` or a torch device.
+    """
+
+    model: str
+    regime: str
+    recipe: str
+    loss: str
+    epochs: int
+    optimizer: str
+    lr: float
+    weight_decay: float
+    schedule: Schedule
+    batch_size: int
+    max_prompts: int
+    prompts_per_object: int
+    trainable: tuple[str, ...] = TRAINABLE
+    seed: int = 0
+    precision: str = "auto"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        _one_of("model", self.model, MODEL_NAMES)
+        _one_of("regime", self.regime, REGIME_NAMES)
+        _one_of("loss", self.loss, LOSS_NAMES)
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        if self.precision in {"fp16", "float16"}:
+            raise ConfigError(
+                f"precision={self.precision!r}: fp16 needs a loss scaler, and overflows silently without one",
+                where="precision",
+                fix="precision='bf16' on a GPU that has it, else 'fp32'",
+            )
+        _one_of("precision", self.precision, PRECISIONS)
+        for name in ("epochs", "batch_size", "max_prompts", "prompts_per_object"):
+            _number(name, getattr(self, name), at_least=1, whole=True)
+        _number("seed", self.seed, at_least=0, whole=True)
+        _number("weight_decay", self.weight_decay, at_least=0)
+        _number("lr", self.lr, at_least=0)
+        if self.lr == 0:
+            raise ConfigError("lr=0 trains nothing", where="lr", fix="a positive number, such as 1e-4")
+        if not self.trainable:
+            raise ConfigError("trainable=() trains nothing", where="trainable", fix=f"choose from {_listed(TRAINABLE)}")
+        for module in self.trainable:
+            if module.split(".")[0] == "image_encoder":
+                raise ConfigError(
+                    f"trainable={module!r}: the image encoder made the cached embeddings, and is part of their"
+                    " fingerprint; if it moved, they would be stale",
+                    where="trainable",
+                    fix=f"choose from {_listed(TRAINABLE)}",
+                )
+            _one_of("trainable", module, TRAINABLE)
+
+    @classmethod
+    def make(cls, recipe: str | Path = "default", **explicit: Any) -> TrainConfig:
+        """The settings of a recipe, with every explicit argument that is not None in place of the recipe's.
+
+        >>> config = TrainConfig.make("flood-study", lr=3e-4)
+        >>> config.epochs, config.lr, config.optimizer
+        (17, 0.0003, 'adam')
+
+        Args:
+            recipe: the name of a recipe, or a ``config.toml`` that :meth:`to_toml` wrote.
+            explicit: fields of this class.
+
+        Raises:
+            ConfigError: an unknown recipe, an unknown field, or a value that is not allowed.
+        """
+        settings: dict[str, Any] = {"model": "tiny", "regime": "point+box"}
+        if str(recipe) in RECIPES:
+            settings |= {**RECIPES[str(recipe)], "recipe": str(recipe)}
+        elif str(recipe).endswith(".toml"):
+            settings |= _read_toml(Path(recipe))
+        else:
+            raise ConfigError(
+                f"{str(recipe)!r} is no recipe",
+                where="recipe",
+                fix=f"choose from {_listed(RECIPES)}, or name a run's config.toml",
+            )
+        return cls.from_dict(settings | {name: value for name, value in explicit.items() if value is not None})
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> TrainConfig:
+        """The config :meth:`to_dict` wrote.
+
+        Raises:
+            ConfigError: a setting is missing, unknown, or not allowed.
+        """
+        settings = dict(settings)
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(settings) - known):
+            raise ConfigError(
+                f"there is no setting {unknown[0]!r}", where=unknown[0], fix=f"settings: {_listed(known)}"
+            )
+        if missing := sorted(known - set(settings) - _OPTIONAL):
+            raise ConfigError(f"the setting {missing[0]!r} is missing", where=missing[0])
+        settings["schedule"] = to_schedule(settings["schedule"])
+        if "trainable" in settings:
+            settings["trainable"] = tuple(settings["trainable"])
+        for name in ("lr", "weight_decay"):  # a config file may say 1 where it means 1.0
+            if isinstance(settings[name], int) and not isinstance(settings[name], bool):
+                settings[name] = float(settings[name])
+        return cls(**settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON- and TOML-ready dict, the inverse of :meth:`from_dict`."""
+        return {**asdict(self), "trainable": list(self.trainable), "schedule": schedule_table(self.schedule)}
+
+    def to_toml(self, **tables: dict[str, Any]) -> str:
+        """All settings as TOML, followed by ``tables`` that say what was trained on."""
+        return tomli_w.dumps({**self.to_dict(), **{name: _without_none(table) for name, table in tables.items()}})
+
+    def replace(self, **changes: Any) -> TrainConfig:
+        """A copy with some settings changed."""
+        return replace(self, **changes)
+
+
+_OPTIONAL = {"trainable", "seed", "precision", "device"}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"the recipe cannot be read: {error}", where=path) from None
+    return {name: value for name, value in settings.items() if name not in _TABLES}
+
+
+def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no null: what is not there is left out."""
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }
+
+
+def _one_of(field: str, value: Any, allowed: Collection[str]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{field}={value!r} is not allowed", where=field, fix=f"choose from {_listed(allowed)}")
+
+
+def _number(field: str, value: Any, *, at_least: float, whole: bool = False) -> None:
+    kinds: Any = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value) or value < at_least:
+        raise ConfigError(
+            f"{field}={value!r} is not allowed",
+            where=field,
+            fix=f"a {'whole ' if whole else ''}number, {at_least:g} or more",
+        )
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(names if isinstance(names, tuple | dict) else sorted(names))

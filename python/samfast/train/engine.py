@@ -1,0 +1,157 @@
+"""The training step: forward, loss and backward in chunks of prompts, one optimizer update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from samfast.errors import ConfigError, RunError
+from samfast.models.sam import Sam
+from samfast.train.batches import Batch
+from samfast.train.config import TrainConfig
+from samfast.train.losses import prompt_losses
+
+CHUNK_POSITIONS = {"cuda": 2**18}
+"""Image positions (prompts times the embedding grid) decoded at once, by device type: bounds a step's activations."""
+CHUNK_POSITIONS_ELSEWHERE = 2**16
+
+
+def pick_precision(precision: str, device: torch.device) -> str:
+    """``"fp32"`` or ``"bf16"`` for a device.
+
+    Raises:
+        ConfigError: bf16 was asked for on a GPU that computes it in software.
+    """
+    has_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    if precision == "auto":
+        return "bf16" if has_bf16 else "fp32"
+    if precision == "bf16" and device.type == "cuda" and not has_bf16:
+        raise ConfigError(f"precision='bf16': {torch.cuda.get_device_name(device)} has no bf16", where="precision")
+    return precision
+
+
+class Trainer:
+    """A decoder and its optimizer.
+
+    Args:
+        sam: a decoder-only model; moved to ``device``, and trained in place.
+        config: the settings.
+        steps_per_epoch: optimizer steps an epoch has.
+        device: to train on.
+        precision: ``"fp32"`` or ``"bf16"`` (autocast; parameters and losses stay float32).
+    """
+
+    def __init__(
+        self, sam: Sam, config: TrainConfig, *, steps_per_epoch: int, device: torch.device, precision: str = "fp32"
+    ) -> None:
+        self.sam = sam.to(device)
+        self.config = config
+        self.device = device
+        self.steps_per_epoch = steps_per_epoch
+        self._autocast = precision == "bf16"
+        self.chunk = max(1, CHUNK_POSITIONS.get(device.type, CHUNK_POSITIONS_ELSEWHERE) // sam.spec.embedding**2)
+        sam.requires_grad_(False)
+        modules = [getattr(sam, name) for name in config.trainable]
+        for module in modules:
+            module.requires_grad_(True)
+        optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+        self.optimizer = optimizer(_parameter_groups(modules, config.weight_decay), lr=config.lr)
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many numbers training moves."""
+        return sum(parameter.numel() for parameter in self.sam.parameters() if parameter.requires_grad)
+
+    def step(self, batch: Batch, step: int) -> dict[str, float]:
+        """One optimizer update.
+
+        Args:
+            batch: its loss is the mean over its prompts.
+            step: number of the update, counted from 0 over all epochs.
+
+        Returns:
+            the loss, and each part of it by name.
+
+        Raises:
+            RunError: the loss is not finite; the parameters are left as they were.
+        """
+        lr = self.learning_rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad(set_to_none=True)
+        features = {name: self._tensor(values).float() for name, values in batch.features.items()}
+        weight = self._tensor(batch.weight)
+        sums: dict[str, Tensor] = {}
+        for start in range(0, len(batch), self.chunk):
+            part = slice(start, start + self.chunk)
+            losses = self._losses(batch, part, features, weight)
+            (losses["loss"].sum() / len(batch)).backward()
+            for name, values in losses.items():
+                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + values.detach().sum()
+        means = {name: float(value) / len(batch) for name, value in sums.items()}
+        if not np.isfinite(means["loss"]):
+            raise RunError(
+                f"the loss became {means['loss']} at step {step + 1}",
+                where="lr",
+                fix="a smaller lr, or a longer warm-up; the epochs finished before are kept",
+            )
+        self.optimizer.step()
+        return means
+
+    def losses(self, batch: Batch) -> NDArray[np.float32]:
+        """``(P,)`` float32 losses of a batch's prompts, training nothing."""
+        features = {name: self._tensor(values).float() for name, values in batch.features.items()}
+        weight = self._tensor(batch.weight)
+        with torch.no_grad():
+            parts = [
+                self._losses(batch, slice(start, start + self.chunk), features, weight)["loss"]
+                for start in range(0, len(batch), self.chunk)
+            ]
+        return torch.cat(parts).cpu().numpy()
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of an update, counted from 0 over all epochs."""
+        config = self.config
+        return config.lr * config.schedule.factor(step, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs)
+
+    def _losses(self, batch: Batch, part: slice, features: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
+        tokens = batch.tokens[part]
+        image_index = self._tensor(tokens.image_index)
+        has_mask = bool(tokens.has_mask.any())
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            logits, ious = self.sam.decode(
+                **features,
+                image_index=image_index,
+                coords=self._tensor(tokens.coords),
+                labels=self._tensor(tokens.labels),
+                mask=self._tensor(tokens.mask) if has_mask else None,
+                has_mask=self._tensor(tokens.has_mask) if has_mask else None,
+            )
+        losses = prompt_losses(
+            self.config.loss,
+            logits.float(),
+            ious.float(),
+            self._tensor(batch.target[part]),
+            weight[image_index],
+            self._tensor(batch.is_one_point[part]),
+        )
+        return {"loss": losses.total, **{f"loss_{name}": values for name, values in losses.parts.items()}}
+
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values if values.flags.writeable else values.copy()).to(self.device)
+
+
+def _parameter_groups(modules: list[nn.Module], weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters with and without decay: embeddings, norms and biases hold no direction that ought to shrink."""
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    for module in modules:
+        for child in module.modules():
+            for parameter in child.parameters(recurse=False):
+                shrinks = parameter.ndim >= 2 and not isinstance(child, nn.Embedding)
+                (decayed if shrinks else kept).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]

@@ -1,0 +1,200 @@
+"""The run's folder while it is written: claimed, resumed, saved after every epoch, never half-written.
+
+``run.json`` says what the run is, ``config.toml`` reproduces it, ``metrics.jsonl`` holds a line an epoch,
+``best.safetensors`` the weights that were best on the val set. ``resume.pt`` is there while the run is unfinished.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from samfast.cache.atomic import remove_stale, write_new
+from samfast.errors import CacheError, OutputExistsError, RunError
+from samfast.train.run import BEST, CONFIG, FORMAT, METRICS, RUN_JSON, Run, is_run
+
+RESUME = "resume.pt"
+
+_OWN = (RUN_JSON, CONFIG, METRICS, BEST, RESUME)
+_DERIVED = ("report.*", "*.onnxbundle")
+"""What later stages put into a run's folder, and what describes other weights once the run is replaced."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What an interrupted run had finished.
+
+    Attributes:
+        epoch: the last finished epoch.
+        weights: of the prompt encoder and mask decoder after it.
+        optimizer: state dict of the optimizer after it.
+        metrics: a dict an epoch, epoch 0 included.
+    """
+
+    epoch: int
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    metrics: list[dict[str, Any]]
+
+
+class RunFolder:
+    """A run's folder, as the process that trains sees it.
+
+    Args:
+        path: of the folder.
+        record: what ``run.json`` says.
+        config_toml: what ``config.toml`` says.
+    """
+
+    def __init__(self, path: Path, record: dict[str, Any], config_toml: str) -> None:
+        self.path = path
+        self._record = record
+        self._config_toml = config_toml
+
+    def begin(self) -> None:
+        """Make the folder, or take over what an interrupted run left in it."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"the run's folder cannot be made: {error.strerror}", where=self.path) from None
+        remove_stale(self.path)
+        self._write(CONFIG, self._config_toml.encode())
+        self._write(RUN_JSON, _json({**self._record, "state": "training"}))
+
+    def save_best(self, weights: Mapping[str, Tensor], *, epoch: int) -> None:
+        """Keep the weights that are best so far."""
+        tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in weights.items()}
+        about = {"format": FORMAT, "model": self._record["model"], "epoch": str(epoch)}
+        self._write(BEST, save(tensors, metadata=about))
+
+    def save_epoch(
+        self, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any], metrics: list[dict[str, Any]]
+    ) -> None:
+        """Keep what the next epoch starts from."""
+        state = {"weights": dict(weights), "optimizer": optimizer, "metrics": json.dumps(metrics)}
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        self._write(RESUME, buffer.getbuffer())
+        self._write(METRICS, "".join(json.dumps(line) + "\n" for line in metrics).encode())
+
+    def progress(self) -> Progress | None:
+        """What an interrupted run had finished; None if that is nothing.
+
+        Raises:
+            RunError: ``resume.pt`` is damaged.
+        """
+        path = self.path / RESUME
+        if not path.exists():
+            return None
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            metrics = json.loads(state["metrics"])
+            return Progress(metrics[-1]["epoch"], state["weights"], state["optimizer"], metrics)
+        except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
+            raise RunError(
+                f"the state of the interrupted run is damaged: {str(error).partition(chr(10))[0]}",
+                where=path,
+                fix="start over with overwrite=True (--overwrite)",
+            ) from None
+
+    def finish(self) -> None:
+        """Mark the run as finished."""
+        self._write(RUN_JSON, _json({**self._record, "state": "finished"}))
+        (self.path / RESUME).unlink(missing_ok=True)
+
+    def _write(self, name: str, content: bytes | memoryview) -> None:
+        try:
+            write_new(self.path / name, [content])
+        except CacheError as error:
+            raise RunError(error.what, where=error.where, fix=error.fix) from error
+
+
+def claim(
+    out: str | Path | None, default: Path, record: dict[str, Any], config_toml: str, *, overwrite: bool
+) -> RunFolder:
+    """Find the folder of a run: a new one, or that of an interrupted run with the same arguments.
+
+    Args:
+        out: the folder asked for; None for ``default``, or ``default-2`` and so on where that is taken.
+        default: a readable name.
+        record: what ``run.json`` is to say.
+        config_toml: what ``config.toml`` is to say.
+        overwrite: remove the run in ``out`` first, whatever its state.
+
+    Raises:
+        OutputExistsError: the folder holds another run, a finished one, or something else.
+    """
+    if out is None:
+        number = 1
+        path = default
+        while _obstacle(path, record) is not None:
+            number += 1
+            path = default.with_name(f"{default.name}-{number}")
+        return RunFolder(path, record, config_toml)
+    path = Path(out)
+    obstacle = _obstacle(path, record)
+    if overwrite and is_run(path):
+        _remove_run(path)
+    elif obstacle is not None:
+        fix = "choose another out" + (", or replace the run with overwrite=True (--overwrite)" if is_run(path) else "")
+        raise OutputExistsError(obstacle, where=path, fix=fix)
+    return RunFolder(path, record, config_toml)
+
+
+def _obstacle(path: Path, record: dict[str, Any]) -> str | None:
+    """Why a run with this record cannot be written into ``path``; None if it can."""
+    if not path.exists():
+        return None
+    if not path.is_dir():
+        return "this is a file, and a run is a folder"
+    if not is_run(path):
+        return "this folder holds something that is no run" if any(path.iterdir()) else None
+    found = Run(path)
+    if found.is_finished:
+        return "this folder holds a finished run"
+    changed = [
+        f"{name}: {_short(was)} there, {_short(now)} now" for name, was, now in differences(found.record, record)
+    ]
+    return f"this folder holds an interrupted run of other settings ({'; '.join(changed)})" if changed else None
+
+
+def differences(was: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """The fields in which two runs differ that must not, if one is to continue the other."""
+    before, after = (_identity(json.loads(_json(record))) for record in (was, now))
+    return [(name, before.get(name), after.get(name)) for name in after if before.get(name) != after.get(name)]
+
+
+def _identity(record: dict[str, Any]) -> dict[str, Any]:
+    settings = {name: value for name, value in record["config"].items() if name not in {"device", "recipe"}}
+    return {
+        **settings,
+        "precision": record["precision"],
+        "encoder": record["encoder"]["fingerprint"],
+        "annotations": record["dataset"]["annotation_hash"],
+        "splits": record["dataset"]["splits"],
+    }
+
+
+def _remove_run(path: Path) -> None:
+    """Remove a run from its folder, and what was derived from it; the user's own files stay."""
+    for pattern in (*_OWN, *_DERIVED):
+        for found in path.glob(pattern):
+            shutil.rmtree(found) if found.is_dir() else found.unlink()
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, indent=2, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:16]}…"

@@ -1,0 +1,282 @@
+"""train_decoder: from a data set and its embedding cache to a run on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from samfast.cache import EmbeddingCache, cache_embeddings
+from samfast.data import Dataset, load_dataset
+from samfast.data.types import Sample
+from samfast.errors import CacheError, DataError, RunError, StaleCacheError
+from samfast.models.allocator import keep_heap
+from samfast.models.checkpoints import load_model
+from samfast.models.fingerprint import encoder_fingerprint_parts
+from samfast.models.sam import Sam
+from samfast.models.segmenter import TorchSegmenter, pick_device
+from samfast.progress import Stopwatch, bar, say
+from samfast.train.batches import Read, epoch_batches
+from samfast.train.config import TrainConfig
+from samfast.train.engine import Trainer, pick_precision
+from samfast.train.folder import RunFolder, claim, differences
+from samfast.train.record import run_record
+from samfast.train.regimes import get_regime
+from samfast.train.run import Run, is_run
+from samfast.train.validation import validate
+
+
+def train_decoder(
+    data: Dataset | str | Path,
+    *,
+    model: str | Sam | None = None,
+    checkpoint: str | Path | None = None,
+    cache: EmbeddingCache | str | Path | None = None,
+    regime: str | None = None,
+    recipe: str | Path = "default",
+    epochs: int | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    max_prompts: int | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
+    keep_finished: bool = False,
+    **settings: Any,
+) -> Run:
+    """Train a model's prompt encoder and mask decoder from cached embeddings.
+
+    The image encoder is never loaded for training: every image was encoded once, into the cache. Each epoch visits
+    every image of the train set once, with fresh prompts; after it the decoder is judged on the val set, and the best
+    epoch's weights are kept, those of the untuned model included. Labels are read as they are now.
+
+    An interrupted run that is started again with the same arguments continues after its last finished epoch, and ends
+    with the weights it would have had. Ctrl-C loses the epoch at work.
+
+    Args:
+        data: a data set, or a folder as :func:`samfast.load_dataset` takes it.
+        model: ``"tiny"`` (default), ``"vit_b"``, ``"vit_l"``, ``"vit_h"``; taken from ``cache`` if that is given.
+        checkpoint: the model's official checkpoint; ``tiny`` ships with samfast. With ``cache``, it is checked to be
+            the one that the cache was made by.
+        cache: an embedding cache that holds the images; None encodes them first, into the default place.
+        regime: ``"point"``, ``"box"`` or ``"point+box"`` (default), see :mod:`samfast.train.regimes`.
+        recipe: ``"default"``, ``"flood-study"``, or the ``config.toml`` of a run, which it reproduces. Arguments that
+            are given take precedence.
+        epochs: passes over the train set.
+        lr: base learning rate.
+        batch_size: images an optimizer step.
+        max_prompts: objects of an image that take part in an epoch.
+        seed: of prompts, object choice and order; 0 by default.
+        out: the run's folder; ``runs/<data>-<model>-<regime>`` by default.
+        device: ``"auto"`` (default) or a torch device.
+        overwrite: replace the run in ``out``.
+        keep_finished: give back the run in ``out`` if it is finished and has the same arguments.
+        **settings: any other field of :class:`~samfast.train.config.TrainConfig`.
+
+    Returns:
+        the run.
+
+    Raises:
+        ConfigError: a setting is not allowed.
+        DataError: there is nothing to train on, or nothing to judge on.
+        StaleCacheError: the cache is of another model or checkpoint.
+        CacheError: the cache lacks images of the data.
+        OutputExistsError: ``out`` holds another run, a finished one, or something else.
+        RunError: the loss diverged, or the disk is full; what was finished is kept.
+    """
+    if isinstance(cache, str | Path):
+        cache = EmbeddingCache.open(cache)
+    name = model.name if isinstance(model, Sam) else model
+    if name is None and cache is not None:
+        name = cache.model
+    config = TrainConfig.make(
+        recipe,
+        model=name,
+        regime=regime,
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        max_prompts=max_prompts,
+        seed=seed,
+        device=device,
+        **settings,
+    )
+    compute = pick_device(config.device)
+    precision = pick_precision(config.precision, compute)
+    dataset = data if isinstance(data, Dataset) else load_dataset(data)
+    train, val = labelled(dataset, "train"), labelled(dataset, "val")
+    if cache is None:
+        cache = cache_embeddings(dataset, model=model or config.model, checkpoint=checkpoint, device=config.device)
+    else:
+        _check_model(cache, config.model, model if isinstance(model, Sam) else None, checkpoint)
+    _check_rows(cache, dataset, [*train, *val])
+
+    sam = cache.decoder()
+    record = run_record(config, dataset, cache, sam, checkpoint, precision=precision, device=compute)
+    default = Path("runs") / f"{dataset.root.resolve().name}-{config.model}-{config.regime}"
+    if keep_finished and out is not None and not overwrite:
+        found = finished_run(Path(out), record)
+        if found is not None:
+            say(f"this run is finished: {found.path}")
+            return found
+    tables = {"data": record["dataset"] | {"splits": None}, "base": {"checkpoint": record["encoder"]["checkpoint"]}}
+    folder = claim(out, default, record, config.to_toml(**tables), overwrite=overwrite)
+    say(f"run: {folder.path}")
+    keep_heap()
+
+    def read(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
+        return cache.read([sample.key for sample in samples])
+
+    folder.begin()
+    fit(folder, sam, dataset, train, val, read, config, device=compute, precision=precision)
+    return Run(folder.path)
+
+
+def fit(
+    folder: RunFolder,
+    sam: Sam,
+    dataset: Dataset,
+    train: Sequence[Sample],
+    val: Sequence[Sample],
+    read: Read,
+    config: TrainConfig,
+    *,
+    device: torch.device,
+    precision: str,
+) -> None:
+    """Train ``sam`` in place, from the last epoch that ``folder`` holds to the end, and leave the run in it.
+
+    Raises:
+        RunError: the loss diverged; the best weights so far are kept.
+    """
+    steps_per_epoch = -(-len(train) // config.batch_size)
+    trainer = Trainer(sam, config, steps_per_epoch=steps_per_epoch, device=device, precision=precision)
+    regime = get_regime(config.regime)
+    segmenter = TorchSegmenter(sam, regime.contract, device=device)
+    metrics: list[dict[str, Any]] = []
+
+    def finish_epoch(**line: Any) -> None:
+        watch = Stopwatch()
+        judged = validate(segmenter, dataset, val, read, regime.kinds, seed=config.seed)
+        is_best = not metrics or judged["val_iou"] > max(past["val_iou"] for past in metrics)
+        metrics.append({**line, **judged, "val_seconds": round(watch.seconds, 3)})
+        if is_best:
+            folder.save_best(sam.decoder_state(), epoch=line["epoch"])
+        folder.save_epoch(sam.decoder_state(), trainer.optimizer.state_dict(), metrics)
+        say(_line(metrics[-1], config.epochs, is_best=is_best))
+
+    done = folder.progress()
+    if done is not None:
+        sam.load_state_dict(done.weights, strict=False)
+        trainer.optimizer.load_state_dict(done.optimizer)
+        metrics += done.metrics
+        say(f"continuing after epoch {done.epoch} of {config.epochs}")
+    try:
+        if done is None:
+            finish_epoch(epoch=0, loss=None, lr=None, seconds=0.0)
+        for epoch in range(len(metrics), config.epochs + 1):
+            watch = Stopwatch()
+            trained = _train_epoch(trainer, dataset, train, read, config, epoch=epoch)
+            finish_epoch(epoch=epoch, **trained, seconds=round(watch.seconds, 3))
+    except KeyboardInterrupt:
+        say(
+            f"interrupted in epoch {len(metrics)} of {config.epochs}; {folder.path} holds what was finished before."
+            " Start it again with the same arguments to continue."
+        )
+        raise
+    folder.finish()
+
+
+def _train_epoch(
+    trainer: Trainer, dataset: Dataset, samples: Sequence[Sample], read: Read, config: TrainConfig, *, epoch: int
+) -> dict[str, float]:
+    """One pass over the train set: the mean over prompts of the loss and its parts, and the last learning rate."""
+    sums: dict[str, float] = {}
+    prompts = 0
+    step = (epoch - 1) * trainer.steps_per_epoch
+    with bar(f"epoch {epoch}/{config.epochs}", len(samples)) as running:
+        for batch in epoch_batches(dataset, samples, read, config, trainer.sam.spec, epoch=epoch):
+            if len(batch):
+                try:
+                    means = trainer.step(batch, step)
+                except RunError as error:
+                    raise RunError(f"epoch {epoch}: {error.what}", where=error.where, fix=error.fix) from None
+                for name, value in means.items():
+                    sums[name] = sums.get(name, 0.0) + value * len(batch)
+                prompts += len(batch)
+            step += 1
+            running.advance(len(batch.weight), loss=sums.get("loss", 0.0) / max(prompts, 1))
+    if prompts == 0:
+        raise DataError("every object of the train set lies in the ignored region", where=dataset.root)
+    return {**{name: value / prompts for name, value in sums.items()}, "lr": trainer.learning_rate(step - 1)}
+
+
+def labelled(dataset: Dataset, split: str) -> list[Sample]:
+    """The samples of a set that prompted training can use: those with objects.
+
+    Raises:
+        DataError: there are none.
+    """
+    samples = [sample for sample in dataset.of(split) if sample.state == "labelled" and sample.annotation_ids]
+    if not samples:
+        why = "training needs objects" if split == "train" else "the best epoch is chosen on the val set"
+        raise DataError(
+            f"the {split} set holds no image with an annotated object: {why}",
+            where=dataset.root,
+            fix="look at it with `samfast data`, or split it with load_dataset(...).split(val=0.15)",
+        )
+    return samples
+
+
+def finished_run(path: Path, record: dict[str, Any]) -> Run | None:
+    """The finished run in ``path`` that had the same arguments as ``record`` says; None if there is none."""
+    if not is_run(path):
+        return None
+    run = Run(path)
+    return run if run.is_finished and not differences(run.record, record) else None
+
+
+def _check_model(cache: EmbeddingCache, name: str, sam: Sam | None, checkpoint: str | Path | None) -> None:
+    """Raise unless the cache holds embeddings of the model and checkpoint that were asked for."""
+    if cache.model != name:
+        raise StaleCacheError(
+            f"the cache holds embeddings of {cache.model}, not of {name}",
+            where=cache.path,
+            fix=f"pass model={cache.model!r}, or another cache",
+        )
+    if checkpoint is not None and sam is None:
+        sam = load_model(name, checkpoint=checkpoint)
+    if sam is not None and sam.image_encoder is not None:
+        asked = encoder_fingerprint_parts(sam, cache.parts["precision"])
+        differing = sorted(part for part in asked if asked[part] != cache.parts.get(part))
+        if differing:
+            raise StaleCacheError(
+                f"the cache was made by another encoder than {checkpoint or name}: {', '.join(differing)} differ",
+                where=cache.path,
+                fix="pass the checkpoint that the cache was made with, or another cache",
+            )
+
+
+def _check_rows(cache: EmbeddingCache, dataset: Dataset, samples: Sequence[Sample]) -> None:
+    """Raise unless every sample has a row in the cache."""
+    missing = [sample.name for sample in samples if sample.key not in cache]
+    if missing:
+        raise CacheError(
+            f"the cache lacks {len(missing)} of {len(samples)} images, such as {missing[0]}",
+            where=cache.path,
+            fix=f"encode them: samfast cache {dataset.root} --model {cache.model} --out {cache.path}",
+        )
+
+
+def _line(line: dict[str, Any], epochs: int, *, is_best: bool) -> str:
+    """An epoch in a line for people."""
+    loss = "untuned    " if line["loss"] is None else f"loss {line['loss']:.4f}"
+    kinds = "  ".join(
+        f"{name.removeprefix('val_iou_')} {value:.3f}" for name, value in line.items() if name.startswith("val_iou_")
+    )
+    best = "  best" if is_best else ""
+    return f"epoch {line['epoch']:>3}/{epochs}  {loss}  val IoU {line['val_iou']:.4f}  ({kinds}){best}"

@@ -1,0 +1,121 @@
+"""Regimes: how the prompts of a training step are drawn. A regime is one function from masks and keys to prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samfast.data.types import Sample, Target
+from samfast.errors import ConfigError
+from samfast.inference.contract import MULTIMASK, SINGLE, OutputContract
+from samfast.inference.prompt_sets import box_prompts, point_prompts
+from samfast.masks import Masks
+from samfast.prompts import PADDING, Prompts, draw_keys, jitter_boxes, sample_points
+
+_CHOICE, _FIRST_PROMPT = 0, 1
+"""Draw numbers: one chooses the objects of an epoch, the others draw their prompts."""
+
+
+def point(masks: Masks, keys: NDArray[np.uint64]) -> Prompts:
+    """One pixel of each mask, uniform."""
+    return point_prompts(sample_points(masks, keys))
+
+
+def box(masks: Masks, keys: NDArray[np.uint64]) -> Prompts:
+    """The box of each mask, each side moved by noise of a tenth of its length, at most 20 px (SAM, appendix A)."""
+    return box_prompts(jitter_boxes(masks.boxes(), keys, height=masks.height, width=masks.width))
+
+
+def point_or_box(masks: Masks, keys: NDArray[np.uint64]) -> Prompts:
+    """A point or a box for each mask, as a fair coin of its key falls."""
+    points, boxes = point(masks, keys), box(masks, keys)
+    boxed = (keys >> np.uint64(63)).astype(bool)
+    return Prompts(
+        image_index=points.image_index,
+        points=np.where(boxed[:, None, None], np.float32(0), points.points),
+        labels=np.where(boxed[:, None], PADDING, points.labels),
+        boxes=np.where(boxed[:, None], boxes.boxes, np.float32(np.nan)),
+    )
+
+
+@dataclass(frozen=True)
+class Regime:
+    """A way to draw training prompts.
+
+    Attributes:
+        draw: ``N`` masks that are not empty and ``(N,)`` uint64 keys to ``N`` prompts, original frame, on image 0.
+        kinds: the evaluation prompts it is validated with.
+    """
+
+    draw: Callable[[Masks, NDArray[np.uint64]], Prompts]
+    kinds: tuple[str, ...]
+
+    @property
+    def contract(self) -> OutputContract:
+        """The tokens it teaches: all four on single points, token 0 on boxes, none on prompts it never draws."""
+        return OutputContract(
+            one_point=SINGLE + MULTIMASK if "point" in self.kinds else (),
+            other=SINGLE if "box" in self.kinds else (),
+        )
+
+
+REGIMES = {
+    "point": Regime(point, ("point",)),
+    "box": Regime(box, ("box",)),
+    "point+box": Regime(point_or_box, ("point", "box")),
+}
+
+
+def get_regime(name: str) -> Regime:
+    """The regime of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in REGIMES:
+        raise ConfigError(f"{name!r} is no regime", where="regime", fix=f"choose from {', '.join(REGIMES)}")
+    return REGIMES[name]
+
+
+def choose_objects(target: Target, sample: Sample, *, seed: int, epoch: int, at_most: int) -> NDArray[np.int64]:
+    """The objects of an image that take part in an epoch, in the target's order.
+
+    Objects that lie wholly in the ignored region never do. Which others do depends on (seed, epoch, image, annotation)
+    alone.
+    """
+    alive = np.flatnonzero(visible(target).area() > 0)
+    keys = draw_keys(seed, sample.key, target.ids, epoch=epoch, draw=_CHOICE)[alive]
+    return np.sort(alive[np.argsort(keys, kind="stable")[:at_most]])
+
+
+def training_prompts(
+    regime: Regime,
+    target: Target,
+    sample: Sample,
+    objects: NDArray[np.int64],
+    *,
+    seed: int,
+    epoch: int,
+    prompts_per_object: int = 1,
+) -> Prompts:
+    """Fresh prompts for some objects of an image: ``prompts_per_object`` rounds, each in the order of ``objects``.
+
+    Each prompt is keyed by (seed, epoch, image, annotation, round): it does not depend on the order of the data, the
+    batch it is in, or what else is drawn. None lies on an ignored pixel.
+    """
+    masks = visible(target)[objects]
+    ids = [target.ids[index] for index in objects]
+    return Prompts.concatenate(
+        [
+            regime.draw(masks, draw_keys(seed, sample.key, ids, epoch=epoch, draw=_FIRST_PROMPT + round_))
+            for round_ in range(prompts_per_object)
+        ]
+    )
+
+
+def visible(target: Target) -> Masks:
+    """The target's masks without the ignored pixels."""
+    return target.masks.subtract(target.ignore) if len(target.ignore) else target.masks

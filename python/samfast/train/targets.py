@@ -1,0 +1,30 @@
+"""Training targets: masks as soft values on the decoder's own grid, whatever the label format was."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samfast.frames import Frame
+from samfast.masks import Masks
+
+
+def soft_targets(masks: Masks, ignore: Masks, frame: Frame) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Average masks over the cells of the low-res frame, counting only pixels that are on the image and not ignored.
+
+    Args:
+        masks: ``N`` masks, original frame, none of whose pixels is ignored.
+        ignore: one mask or none, original frame.
+        frame: of the image.
+
+    Returns:
+        ``(N, low_res, low_res)`` float32 targets in [0, 1], and ``(low_res, low_res)`` float32 weights in [0, 1]: the
+        fraction of each cell that counts. Where the weight is 0, so is the target.
+    """
+    target = masks.rasterize(frame)
+    weight = frame.coverage()
+    if len(ignore) == 0:
+        return target, weight
+    counted = 1 - ignore.rasterize(frame)[0]
+    target = np.divide(target, counted, out=np.zeros_like(target), where=counted > 0)
+    return np.clip(target, 0, 1), weight * counted

@@ -1,0 +1,59 @@
+"""Validation: IoU and Dice on the val set at original resolution, with prompts that never change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from samfast.data import Dataset
+from samfast.data.types import Sample, Target
+from samfast.inference.prompt_sets import evaluation_prompts
+from samfast.inference.segmenter import Embedding, Segmenter, segment
+from samfast.metrics import overlap_counts, scores
+from samfast.train.batches import Read
+from samfast.train.regimes import visible
+
+
+def validate(
+    segmenter: Segmenter, dataset: Dataset, samples: Sequence[Sample], read: Read, kinds: Sequence[str], *, seed: int
+) -> dict[str, float]:
+    """Judge a decoder on a set.
+
+    Args:
+        segmenter: decodes the embeddings that ``read`` gives.
+        dataset: that the samples are of.
+        samples: with at least one object each.
+        read: where embeddings come from.
+        kinds: evaluation prompts, see :func:`~samfast.inference.prompt_sets.evaluation_prompts`.
+        seed: of the prompts.
+
+    Returns:
+        ``val_iou_<kind>`` and ``val_dice_<kind>``, the mean over images of the mean over an image's objects, at
+        original resolution outside the ignored region; and ``val_iou``, the mean over kinds.
+    """
+    found: dict[str, list[float]] = {f"val_{metric}_{kind}": [] for metric in ("iou", "dice") for kind in kinds}
+    for sample in samples:
+        target = _judged(dataset.target(sample))
+        if len(target.masks) == 0:
+            continue
+        embedding = Embedding(read([sample]), (segmenter.spec.frame(*sample.size),))
+        ignore = target.ignore if len(target.ignore) else None
+        for kind in kinds:
+            prompts = evaluation_prompts(kind, target, sample, seed=seed)
+            masks = segment(segmenter, embedding, prompts).masks
+            values = scores(overlap_counts(masks, target.masks, ignore))
+            for metric in ("iou", "dice"):
+                found[f"val_{metric}_{kind}"].append(float(values[metric].mean()))
+    means = {name: float(np.mean(values)) for name, values in found.items()}
+    return {"val_iou": float(np.mean([means[f"val_iou_{kind}"] for kind in kinds])), **means}
+
+
+def _judged(target: Target) -> Target:
+    """The target without the ignored pixels, and without the objects of which nothing is left."""
+    masks = visible(target)
+    alive = np.flatnonzero(masks.area() > 0)
+    return replace(
+        target, masks=masks[alive], classes=target.classes[alive], ids=tuple(target.ids[index] for index in alive)
+    )

@@ -1,0 +1,98 @@
+"""Losses against numpy written out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from samfast.train.losses import bce, dice, low_res_iou, prompt_losses
+
+P, L = 5, 6
+
+
+@pytest.fixture
+def case() -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(3)
+    weight = draw.random((P, L, L))
+    weight[:, 4:] = 0  # off the image
+    return {
+        "logits": draw.normal(0, 3, (P, 4, L, L)),
+        "predicted_iou": draw.random((P, 4)),
+        "target": draw.random((P, L, L)),
+        "weight": weight,
+        "is_one_point": np.array([True, False, True, False, True]),
+    }
+
+
+def by_hand(logits: np.ndarray, target: np.ndarray, weight: np.ndarray) -> tuple[float, float, float]:
+    """(bce, dice, iou) of one mask, cell by cell."""
+    entropy = shared = mass = both = either = 0.0
+    for x, t, w in zip(logits.ravel(), target.ravel(), weight.ravel(), strict=True):
+        p = 1 / (1 + np.exp(-x))
+        entropy -= w * (t * np.log(p) + (1 - t) * np.log(1 - p))
+        shared += w * p * t
+        mass += w * (p + t)
+        both += w * ((x > 0) and (t >= 0.5))
+        either += w * ((x > 0) or (t >= 0.5))
+    return entropy / weight.sum(), 1 - (2 * shared + 1) / (mass + 1), both / either
+
+
+def tensors(case: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(value) for name, value in case.items()}
+
+
+def test_parts_match_numpy(case) -> None:
+    for p in range(P):
+        logits, target, weight = (torch.from_numpy(case[name][p]) for name in ("logits", "target", "weight"))
+        for token in range(4):
+            expected = by_hand(case["logits"][p, token], case["target"][p], case["weight"][p])
+            found = [float(part(logits[token], target, weight)) for part in (bce, dice, low_res_iou)]
+            assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_which_tokens_are_taught(case) -> None:
+    losses = prompt_losses("bce+dice", **tensors(case))
+    for p in range(P):
+        each = np.array([by_hand(case["logits"][p, token], case["target"][p], case["weight"][p]) for token in range(4)])
+        masks = each[:, 0] + each[:, 1]
+        error = (case["predicted_iou"][p] - each[:, 2]) ** 2
+        if case["is_one_point"][p]:
+            expected = 0.5 * masks[0] + 0.5 * masks[1:].min() + error.mean()
+        else:
+            expected = masks[0] + error[0]
+        assert float(losses.total[p]) == pytest.approx(expected, abs=1e-12)
+    assert torch.stack(list(losses.parts.values())).sum(0).numpy() == pytest.approx(losses.total.numpy())
+
+
+def test_gradients_reach_supervised_tokens_only(case) -> None:
+    given = tensors(case)
+    given["logits"].requires_grad_(True)
+    given["predicted_iou"].requires_grad_(True)
+    prompt_losses("bce+dice", **given).total.sum().backward()
+    masks = given["logits"].grad.abs().sum((-2, -1)) > 0
+    scores = given["predicted_iou"].grad.abs() > 0
+    lone = given["is_one_point"]
+    assert masks[~lone].tolist() == [[True, False, False, False]] * 2
+    assert scores[~lone].tolist() == [[True, False, False, False]] * 2
+    assert masks[lone, 0].all()
+    assert (masks[lone, 1:].sum(1) == 1).all()
+    assert scores[lone].all()
+
+
+def test_cells_off_the_image_and_ignored_cells_count_for_nothing(case) -> None:
+    before = prompt_losses("bce+dice", **tensors(case)).total
+    case["logits"][:, :, 4:] = 50
+    case["target"][:, 4:] = 0.25
+    assert torch.equal(prompt_losses("bce+dice", **tensors(case)).total, before)
+    case["weight"][:, 4:] = 0.1
+    assert not torch.isclose(prompt_losses("bce+dice", **tensors(case)).total, before).any()
+
+
+def test_nothing_to_judge_is_finite(case) -> None:
+    case["weight"][0] = 0
+    case["target"][1] = 0
+    case["logits"][1] = -9
+    losses = prompt_losses("bce+dice", **tensors(case))
+    assert losses.total.isfinite().all()
+    assert low_res_iou(*(torch.from_numpy(case[name][1:2]) for name in ("logits", "target", "weight"))).eq(1).all()
