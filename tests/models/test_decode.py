@@ -106,7 +106,9 @@ def world(request, draw_model, official):
     """A drawn decoder, its oracle, three embeddings and every kind of prompt."""
     sam = draw_model(request.param, seed=3, decoder_only=True)
     shape = sam.architecture
-    embeddings = torch.randn(3, shape.prompt_dim, shape.embedding, shape.embedding, generator=torch.Generator().manual_seed(1))
+    embeddings = torch.randn(
+        3, shape.prompt_dim, shape.embedding, shape.embedding, generator=torch.Generator().manual_seed(1)
+    )
     return sam, official(sam), embeddings, cases_for(shape)
 
 

@@ -101,7 +101,5 @@ def get_architecture(name: str) -> Architecture:
         ConfigError: there is no such model.
     """
     if name not in ARCHITECTURES:
-        raise ConfigError(
-            f"there is no model {name!r}", where="model", fix=f"choose one of {', '.join(MODEL_NAMES)}"
-        )
+        raise ConfigError(f"there is no model {name!r}", where="model", fix=f"choose one of {', '.join(MODEL_NAMES)}")
     return ARCHITECTURES[name]

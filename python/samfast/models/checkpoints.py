@@ -64,7 +64,9 @@ def load_model(name: str, *, checkpoint: str | Path | None = None) -> Sam:
     shipped = resources.files("samfast.models").joinpath(SHIPPED)
     if not shipped.is_file():
         raise CheckpointError(
-            f"this installation lacks the weights of {name}", where=SHIPPED, fix="reinstall samfast, or pass checkpoint="
+            f"this installation lacks the weights of {name}",
+            where=SHIPPED,
+            fix="reinstall samfast, or pass checkpoint=",
         )
     with resources.as_file(shipped) as path:
         return _build(architecture, read_checkpoint(path), where=path)
@@ -107,9 +109,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if head.startswith(b"\x80"):
         return _read_pickle(path, mmap=False)
     raise CheckpointError(
-        "this is neither a PyTorch nor a safetensors file"
-        if head
-        else "the checkpoint is an empty file",
+        "this is neither a PyTorch nor a safetensors file" if head else "the checkpoint is an empty file",
         where=path,
         fix="download it again; a saved web page instead of the file is the usual cause",
     )
@@ -160,6 +160,7 @@ def _read_pickle(path: Path, *, mmap: bool) -> dict[str, Any]:
 _IGNORED = {"pixel_mean", "pixel_std"}
 """Constants of ``segment_anything``'s ``Sam`` that some programs save; the spec holds them."""
 _SAM1 = f"samfast loads SAM 1 checkpoints: {', '.join(OFFICIAL_FILES.values())}, and fine-tuned ones of the same names"
+_ANCHOR = "mask_decoder.iou_token.weight"
 _AGAIN = "download or copy the file again"
 _RESAVE = "in the program that made it, save the weights alone: torch.save(model.state_dict(), path)"
 
@@ -170,11 +171,14 @@ def _find_state(content: Mapping[str, Any], where: Path) -> dict[str, Tensor]:
         if isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
             break
-    state = {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
+    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if not state:
         keys = ", ".join(str(key) for key in list(content)[:5]) or "nothing"
         raise CheckpointError(f"the checkpoint holds no named tensors (it holds: {keys})", where=where, fix=_RESAVE)
-    return state
+    # Parallel and training wrappers put their own name before every tensor's.
+    anchor = next((key for key in state if key.endswith(_ANCHOR)), _ANCHOR)
+    prefix = anchor.removesuffix(_ANCHOR)
+    return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
 def describe_state(state: Mapping[str, Tensor]) -> str:
@@ -199,7 +203,9 @@ def describe_state(state: Mapping[str, Tensor]) -> str:
         if found == (row.encoder_dim, row.encoder_depth, row.embedding, row.patch_size):
             return f"a {row.name} checkpoint"
     dim, depth, side, patch = found
-    return f"a SAM checkpoint of an unknown shape (width {dim}, {depth} blocks, {side}x{side} patches of {patch} pixels)"
+    return (
+        f"a SAM checkpoint of an unknown shape (width {dim}, {depth} blocks, {side}x{side} patches of {patch} pixels)"
+    )
 
 
 def _build(

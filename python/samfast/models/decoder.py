@@ -11,10 +11,15 @@ side, N = g * g positions.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
+    from segment_anything.modeling.transformer import Attention
 
 NOTHING = -10
 """Label of a token that is not there."""
@@ -44,11 +49,11 @@ def grid_code(matrix: Tensor, side: int) -> Tensor:
     return position_code(matrix, torch.stack([x, y], dim=-1).flatten(0, 1))
 
 
-def prompt_tokens(encoder: nn.Module, coords: Tensor, labels: Tensor) -> Tensor:
+def prompt_tokens(encoder: PromptEncoder, coords: Tensor, labels: Tensor) -> Tensor:
     """Embed points and box corners.
 
     Args:
-        encoder: a ``segment_anything`` ``PromptEncoder``.
+        encoder: ``segment_anything``'s.
         coords: ``(P, M, 2)`` float32 (x, y), model frame, pixel indices.
         labels: ``(P, M)`` integers: 0, 1 points; 2, 3 box corners; -1 SAM's pad token; -10 nothing.
 
@@ -64,18 +69,19 @@ def prompt_tokens(encoder: nn.Module, coords: Tensor, labels: Tensor) -> Tensor:
     return torch.where((labels == NOTHING)[..., None], torch.zeros_like(tokens), tokens)
 
 
-def dense_prompts(encoder: nn.Module, mask: Tensor | None, has_mask: Tensor | None) -> Tensor:
+def dense_prompts(encoder: PromptEncoder, mask: Tensor | None, has_mask: Tensor | None) -> Tensor:
     """Embed mask prompts: ``(P, 1, L, L)`` logits and ``(P,)`` flags to ``(P or 1, N, C)``."""
-    no_mask = encoder.no_mask_embed.weight[None]  # (1, 1, C)
+    no_mask: Tensor = encoder.no_mask_embed.weight[None]  # (1, 1, C)
     if mask is None or has_mask is None:
         return no_mask
-    embedded = encoder.mask_downscaling(mask).flatten(2).transpose(1, 2)  # (P, N, C)
+    embedded: Tensor = encoder.mask_downscaling(mask).flatten(2).transpose(1, 2)  # (P, N, C)
     return torch.where(has_mask.bool()[:, None, None], embedded, no_mask.to(embedded.dtype))
 
 
 def decode(
-    prompt_encoder: nn.Module,
-    mask_decoder: nn.Module,
+    prompt_encoder: PromptEncoder,
+    mask_decoder: MaskDecoder,
+    *,
     image_embeddings: Tensor,
     image_index: Tensor,
     coords: Tensor,
@@ -100,12 +106,12 @@ def decode(
 
 
 def two_way(
-    transformer: nn.Module, prompts: Tensor, images: Tensor, positions: Tensor, key_bias: Tensor
+    transformer: TwoWayTransformer, prompts: Tensor, images: Tensor, positions: Tensor, key_bias: Tensor
 ) -> tuple[Tensor, Tensor]:
     """``TwoWayTransformer``: tokens attend to themselves and to the image, the image attends to tokens.
 
     Args:
-        transformer: a ``segment_anything`` ``TwoWayTransformer``.
+        transformer: ``segment_anything``'s.
         prompts: ``(P, T, C)``, both the first queries and the queries' position code.
         images: ``(P, N, C)``.
         positions: ``(N, C)``.
@@ -123,18 +129,18 @@ def two_way(
         tokens = block.norm2(tokens)
         tokens = block.norm3(tokens + block.mlp(tokens))
         images = block.norm4(
-            images
-            + attend(block.cross_attn_image_to_token, images + positions, tokens + prompts, tokens, key_bias)
+            images + attend(block.cross_attn_image_to_token, images + positions, tokens + prompts, tokens, key_bias)
         )
     tokens = tokens + attend(transformer.final_attn_token_to_image, tokens + prompts, images + positions, images)
     return transformer.norm_final_attn(tokens), images
 
 
-def attend(attention: nn.Module, query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | None = None) -> Tensor:
+def attend(attention: Attention, query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | None = None) -> Tensor:
     """Multi-head attention over ``attention``'s own projections; ``(P, *, C)`` each."""
 
     def heads(x: Tensor) -> Tensor:
-        return x.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)  # (P, heads, *, C / heads)
+        split: Tensor = x.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)  # (P, heads, *, C / heads)
+        return split
 
     query, key, value = (
         heads(attention.q_proj(query)),
@@ -143,17 +149,18 @@ def attend(attention: nn.Module, query: Tensor, key: Tensor, value: Tensor, key_
     )
     bias = None if key_bias is None else key_bias.to(query.dtype)
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-    return attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    out: Tensor = attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    return out
 
 
-def mask_logits(decoder: nn.Module, tokens: Tensor, images: Tensor, side: int) -> Tensor:
+def mask_logits(decoder: MaskDecoder, tokens: Tensor, images: Tensor, side: int) -> Tensor:
     """Upscale the image twice and take its product with each mask token's filter.
 
     A transposed convolution whose stride is its kernel is a matrix product per position. The sub-pixels stay in axes of
     their own, channels last, until only the logits are left to be put in order.
 
     Args:
-        decoder: a ``segment_anything`` ``MaskDecoder``.
+        decoder: ``segment_anything``'s.
         tokens: ``(P, K, C)``.
         images: ``(P, N, C)``.
         side: g.
@@ -162,17 +169,18 @@ def mask_logits(decoder: nn.Module, tokens: Tensor, images: Tensor, side: int) -
         ``(P, K, 4 g, 4 g)``.
     """
     up1, norm, gelu, up2, _ = decoder.output_upscaling
-    fine = _subpixels(up1, images)  # (P, N, 4, C / 4)
+    fine = _subpixels(images, up1.weight, up1.bias)  # (P, N, 4, C / 4)
     fine = gelu(F.layer_norm(fine, norm.weight.shape, norm.weight, norm.bias, norm.eps))
-    fine = gelu(_subpixels(up2, fine)).flatten(1, 3)  # (P, N * 16, C / 8)
+    fine = gelu(_subpixels(fine, up2.weight, up2.bias)).flatten(1, 3)  # (P, N * 16, C / 8)
     mlps = decoder.output_hypernetworks_mlps
     filters = torch.stack([mlp(tokens[:, k]) for k, mlp in enumerate(mlps)], dim=1)  # (P, K, C / 8)
-    logits = filters @ fine.transpose(1, 2)  # (P, K, N * 16)
+    logits: Tensor = filters @ fine.transpose(1, 2)  # (P, K, N * 16)
     logits = logits.unflatten(2, (side, side, 2, 2, 2, 2))  # (P, K, y, x, dy1, dx1, dy2, dx2)
     return logits.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5).flatten(2, 4)  # no size read: an export stays dynamic
 
 
-def _subpixels(convolution: nn.Module, x: Tensor) -> Tensor:
+def _subpixels(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A 2x2 stride-2 ``ConvTranspose2d`` on ``(..., C)`` positions: ``(..., 4, C')``, sub-pixels row by row."""
-    weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (C, C', 2, 2) to (4 * C', C)
-    return F.linear(x, weight, convolution.bias.repeat(4)).unflatten(-1, (4, -1))
+    weight = weight.permute(2, 3, 1, 0).flatten(0, 2)  # (C, C', 2, 2) to (4 * C', C)
+    fine: Tensor = F.linear(x, weight, bias.repeat(4)).unflatten(-1, (4, -1))
+    return fine

@@ -64,5 +64,5 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
         tensor = tensors[name].detach().cpu().contiguous()
         header = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape), tensor.nbytes]
         digest.update(json.dumps(header).encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

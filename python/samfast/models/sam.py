@@ -106,7 +106,14 @@ class Sam(nn.Module):
             ``(P, 4, low_res, low_res)`` logits and ``(P, 4)`` predicted IoU of the mask tokens.
         """
         return decode(
-            self.prompt_encoder, self.mask_decoder, image_embeddings, image_index, coords, labels, mask, has_mask
+            self.prompt_encoder,
+            self.mask_decoder,
+            image_embeddings=image_embeddings,
+            image_index=image_index,
+            coords=coords,
+            labels=labels,
+            mask=mask,
+            has_mask=has_mask,
         )
 
     def encoder_state(self) -> dict[str, Tensor]:
@@ -124,7 +131,7 @@ class Sam(nn.Module):
         return _tensors(self, ("mask_decoder.", "prompt_encoder."))
 
 
-def _image_encoder(architecture: Architecture) -> nn.Module:
+def _image_encoder(architecture: Architecture) -> ImageEncoderViT:
     return ImageEncoderViT(
         img_size=architecture.image_size,
         patch_size=architecture.patch_size,
