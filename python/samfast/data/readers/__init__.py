@@ -1,0 +1,1 @@
+"""One module a data format; ``base`` says what a format has to provide."""
