@@ -1,1 +1,5 @@
-"""Placeholder docstring, replaced by its owner."""
+"""From torch to an ONNX bundle, with the differences measured."""
+
+from samfast.export.job import export_onnx
+
+__all__ = ["export_onnx"]

@@ -1,0 +1,191 @@
+"""export_onnx: from a run or a model to an ONNX bundle that was seen to predict the same masks."""
+
+from __future__ import annotations
+
+import copy
+import platform
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import samfast
+from samfast.errors import ConfigError
+from samfast.export.folder import check_free, whole_folder
+from samfast.export.parity import Parity, measure_parity
+from samfast.export.translate import EXPORTER, OPSET, translate_decoder, translate_encoder
+from samfast.inference.contract import OutputContract
+from samfast.models.allocator import keep_heap
+from samfast.models.architecture import MODEL_NAMES
+from samfast.models.checkpoints import load_model
+from samfast.models.fingerprint import encoder_fingerprint_parts, hash_tensors
+from samfast.models.sam import Sam
+from samfast.models.segmenter import TorchSegmenter
+from samfast.progress import Stopwatch, bar, say
+from samfast.runtime.bundle import SUFFIX, OnnxBundle
+from samfast.runtime.graphs import DECODER_FILE, ENCODER_FILE, Graphs
+from samfast.runtime.metadata import GraphMetadata, Part
+from samfast.runtime.onnxfile import append_metadata, external_data, graph_sha256
+from samfast.runtime.sessions import import_runtime
+from samfast.train.run import Run
+
+DTYPE = "float32"
+FILES = tuple(
+    str(external_data(Path(name)) if large else name) for name in (ENCODER_FILE, DECODER_FILE) for large in (0, 1)
+)
+"""What a bundle may hold."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is exported.
+
+    Attributes:
+        sam: on the CPU, float32.
+        contract: the mask tokens its training has taught.
+        out: where its bundle goes by default.
+        classes: what was annotated in its training data.
+        run: what the fine-tune was; None for a base model.
+    """
+
+    sam: Sam
+    contract: OutputContract
+    out: Path
+    classes: tuple[str, ...] = ()
+    run: dict[str, Any] | None = None
+
+
+def export_onnx(
+    model: Run | Sam | str | Path,
+    *,
+    out: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    overwrite: bool = False,
+) -> OnnxBundle:
+    """Export a model as ONNX: ``encoder.onnx`` and ``decoder.onnx`` in one folder, all metadata in the files.
+
+    Before anything gets its name, both graphs run in ONNX Runtime on the CPU against torch, on landscape, portrait and
+    square images and on every kind of prompt; the differences are printed and stored.
+
+    Args:
+        model: a :class:`~samfast.train.Run` or its folder; the name of a model; or a loaded
+            :class:`~samfast.models.sam.Sam`.
+        out: the bundle's folder; ``NAME.onnxbundle`` beside the run, or in the working directory, by default.
+        checkpoint: of the base model; for a run, the one it was started with by default.
+        overwrite: replace a bundle that is there.
+
+    Raises:
+        ConfigError: there is no such model, or it is decoder-only.
+        RunError: there is no such run, or it has no weights.
+        CheckpointError: the base model's checkpoint is missing, damaged, or not the one the run was trained on.
+        OutputExistsError: ``out`` exists.
+        RuntimeUnavailableError: ``onnx`` or ONNX Runtime is not installed.
+        ExportError: the model cannot be translated, the graphs do not predict what torch predicts, or the disk is full.
+    """
+    watch = Stopwatch()
+    import_runtime()
+    if out is not None:
+        check_free(Path(out).expanduser(), files=FILES, overwrite=overwrite)
+    source = _open_source(model, checkpoint)
+    path = source.out if out is None else Path(out).expanduser()
+    keep_heap()
+    with whole_folder(path, files=FILES, overwrite=overwrite) as folder:
+        parity = _write(source, folder)
+    bundle = OnnxBundle(path)
+    megabytes = bundle.info()["size_bytes"] / 1e6
+    say(f"exported {path}: {megabytes:.0f} MB in {watch.seconds:.0f} s\n  against torch: {parity}")
+    return bundle
+
+
+def _open_source(model: Run | Sam | str | Path, checkpoint: str | Path | None) -> _Source:
+    if isinstance(model, Sam):
+        if model.image_encoder is None:
+            raise ConfigError(
+                f"this {model.name} is decoder-only, and a bundle holds the encoder as well",
+                where="model",
+                fix="pass the run, or the name of the model and its checkpoint",
+            )
+        return _Source(_on_cpu(model), OutputContract(), Path(model.name + SUFFIX))
+    if isinstance(model, str) and model in MODEL_NAMES:
+        return _Source(load_model(model, checkpoint=checkpoint), OutputContract(), Path(model + SUFFIX))
+    run = model if isinstance(model, Run) else _open_run(model)
+    path = run.path.resolve()
+    dataset = run.dataset_info
+    return _Source(
+        sam=run.sam(checkpoint=checkpoint),
+        contract=run.contract,
+        out=run.path.with_name(path.name + SUFFIX),
+        classes=tuple(dataset["classes"]),
+        run={
+            "name": path.name,
+            "epoch": run.selected_epoch,
+            "config": run.record["config"],
+            "annotation_hash": dataset["annotation_hash"],
+            "target_kind": dataset["target_kind"],
+        },
+    )
+
+
+def _open_run(path: str | Path) -> Run:
+    if not Path(path).expanduser().exists():
+        raise ConfigError(
+            f"{str(path)!r} is neither a model nor a run",
+            where="model",
+            fix=f"pass a run's folder, or one of {', '.join(MODEL_NAMES)}",
+        )
+    return Run(Path(path).expanduser())
+
+
+def _on_cpu(sam: Sam) -> Sam:
+    """``sam`` itself where it can be traced as it is, a copy otherwise: the caller's model stays where it is."""
+    is_ready = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in sam.parameters())
+    return sam if is_ready else copy.deepcopy(sam).to("cpu", torch.float32)
+
+
+def _write(source: _Source, folder: Path) -> Parity:
+    """Write both graphs, measure them, and complete them with their metadata."""
+    sam = source.sam.eval()
+    with bar("exporting", total=3, unit="steps") as steps:
+        paths: dict[Part, Path] = {"encoder": translate_encoder(sam, folder)}
+        steps.advance()
+        paths["decoder"] = translate_decoder(sam, folder)
+        steps.advance()
+        parity = measure_parity(TorchSegmenter(sam, source.contract), Graphs(folder, device="cpu"))
+        steps.advance()
+    parity.check()
+    parts = encoder_fingerprint_parts(sam, DTYPE)
+    encoder = GraphMetadata(
+        part="encoder",
+        model=sam.name,
+        spec=sam.spec,
+        encoder=parts,
+        weights_sha256=parts["weights"],
+        graph_sha256=graph_sha256(paths["encoder"]),
+        dtype=DTYPE,
+        opset=OPSET,
+        exporter=EXPORTER,
+        versions=_versions(),
+        parity=parity.to_dict(),
+    )
+    decoder = replace(
+        encoder,
+        part="decoder",
+        weights_sha256=hash_tensors(sam.decoder_state()),
+        graph_sha256=graph_sha256(paths["decoder"]),
+        contract=source.contract,
+        classes=source.classes,
+        run=source.run,
+    )
+    for metadata in (encoder, decoder):
+        append_metadata(paths[metadata.part], metadata.to_props())
+    return parity
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "samfast": samfast.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "onnxruntime": import_runtime().__version__,
+    }
