@@ -44,9 +44,9 @@ class Tokens:
 def tokenize(prompts: Prompts, frames: Sequence[Frame]) -> Tokens:
     """Bring prompts to the model frame of their images and lay them out as SAM 1 does.
 
-    Points come first; then the two box corners, or SAM's pad token where there is no box (``SamPredictor`` pads exactly
-    then, and not where a mask is the whole prompt). Prompts of fewer tokens are filled with -10, which the decoder
-    masks out of attention.
+    Points come first; then the two box corners, or SAM's pad token where there are points and no box (``SamPredictor``
+    pads exactly then, and not where a mask, or nothing, is the whole prompt). Prompts of fewer tokens are filled with
+    -10, which the decoder masks out of attention.
 
     Args:
         prompts: original frame.
@@ -59,8 +59,7 @@ def tokenize(prompts: Prompts, frames: Sequence[Frame]) -> Tokens:
     labels[:, :num_points] = prompts.labels
     has_box = prompts.has_box
     labels[has_box, num_points:] = BOX_CORNERS
-    nothing_but_a_mask = (prompts.num_points == 0) & (prompts.mask_logits is not None)
-    labels[~has_box & ~nothing_but_a_mask, num_points] = NOT_A_POINT
+    labels[~has_box & (prompts.num_points > 0), num_points] = NOT_A_POINT
     for image, frame in enumerate(frames):
         mine = prompts.image_index == image
         coords[mine, :num_points] = frame.points_to_model(prompts.points[mine])
