@@ -1,0 +1,185 @@
+"""Format 1 of the embedding cache: the folder's names, and ``cache.json``. ``docs/cache-format.md`` describes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samfast.errors import CacheError, CorruptCacheError, StaleCacheError
+from samfast.frames import PreprocessSpec
+
+FORMAT = "samfast-cache"
+VERSION = 1
+SUFFIX = ".samcache"
+
+CACHE_JSON = "cache.json"
+DECODER = "decoder.safetensors"
+DATASETS = "datasets"
+JOBS = "jobs"
+SET_ASIDE = "set-aside"
+SHARD_SUFFIX = ".safetensors"
+SUSPECT_SUFFIX = ".suspect"
+
+Storage = Literal["float16", "float32"]
+
+Features = dict[str, NDArray[Any]]
+"""Name to ``(n, ...)`` array: one row an image and view."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What every row of a cache has in common: the content of ``cache.json``.
+
+    Attributes:
+        model: the architecture's name.
+        parts: what the fingerprint is made of.
+        features: name to the shape of one row, in name order.
+        storage: dtype of the stored features.
+        decode: how image files became pixels, as :meth:`~samfast.data.images.DecodeSpec.to_dict` says it.
+        decoder: hex SHA-256 of the prompt encoder and mask decoder that came with the encoder.
+    """
+
+    model: str
+    parts: Mapping[str, Any]
+    features: Mapping[str, tuple[int, ...]]
+    storage: Storage
+    decode: Mapping[str, Any]
+    decoder: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of the parts: equal for two encoders that turn every image into the same embedding."""
+        return hashlib.sha256(canonical_json(self.parts)).hexdigest()
+
+    @property
+    def spec(self) -> PreprocessSpec:
+        """The model's preprocessing and geometry."""
+        return PreprocessSpec.from_dict(self.parts["preprocess"])
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row's features."""
+        values = sum(int(np.prod(shape)) for shape in self.features.values())
+        return values * np.dtype(self.storage).itemsize
+
+    def to_json(self) -> bytes:
+        """The content of ``cache.json``."""
+        return readable_json(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "model": self.model,
+                "fingerprint": self.fingerprint,
+                "parts": dict(self.parts),
+                "features": {name: list(shape) for name, shape in sorted(self.features.items())},
+                "storage": self.storage,
+                "decode": dict(self.decode),
+                "decoder": self.decoder,
+            }
+        )
+
+    def require_equal(self, asked: Manifest, *, where: Path) -> None:
+        """Check that rows made as ``asked`` fit into the cache at ``where``, which holds rows made as ``self``.
+
+        Raises:
+            StaleCacheError: they do not; lists every field that differs.
+        """
+        mine, theirs = (dict(_flat(json.loads(manifest.to_json()))) for manifest in (self, asked))
+        differences = [
+            f"{field}: {_short(mine.get(field))} in the cache, {_short(theirs.get(field))} asked for"
+            for field in sorted({*mine, *theirs} - {"fingerprint"})
+            if mine.get(field) != theirs.get(field)
+        ]
+        if differences:
+            raise StaleCacheError(
+                "this cache was made by another model or in another way:\n    " + "\n    ".join(differences),
+                where=where,
+                fix="give another out=, or remove the folder if its embeddings are no longer of use",
+            )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read ``cache.json``.
+
+    Raises:
+        CacheError: the folder is not a cache, or one of a format this version does not know.
+        CorruptCacheError: ``cache.json`` is damaged.
+    """
+    path = folder / CACHE_JSON
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise CacheError(f'no embedding cache: "format" is not "{FORMAT}"', where=path)
+        if content["version"] != VERSION:
+            raise CacheError(
+                f"an embedding cache of format {content['version']}; this version of samfast reads format {VERSION}",
+                where=path,
+                fix="use the version of samfast that made it, or encode again",
+            )
+        manifest = Manifest(
+            model=content["model"],
+            parts=content["parts"],
+            features={name: tuple(shape) for name, shape in sorted(content["features"].items())},
+            storage=content["storage"],
+            decode=content["decode"],
+            decoder=content["decoder"],
+        )
+        intact = manifest.fingerprint == content["fingerprint"] and manifest.storage in get_args(Storage)
+        assert_geometry = manifest.spec
+    except FileNotFoundError:
+        raise CacheError(
+            "no embedding cache here" if folder.is_dir() else "no such folder",
+            where=path,
+            fix="make one with `samfast cache DATA`",
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        if isinstance(error, CacheError):
+            raise
+        raise CorruptCacheError(f"damaged: {error}", where=path, fix=_ENCODE_ANEW) from None
+    if not intact or assert_geometry.size <= 0:
+        raise CorruptCacheError("damaged: its fields do not match its fingerprint", where=path, fix=_ENCODE_ANEW)
+    return manifest
+
+
+_ENCODE_ANEW = "remove the folder and encode again"
+
+
+def row_matrix(size: tuple[int, int], spec: PreprocessSpec) -> NDArray[np.float64]:
+    """``(3, 3)`` float64 map of the plain view: homogeneous original (x, y) pixel indices to the model frame.
+
+    >>> spec = PreprocessSpec(1024, 64, 256, (0, 0, 0), (1, 1, 1))
+    >>> row_matrix((512, 2048), spec).tolist()
+    [[0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 1.0]]
+    """
+    height, width = spec.resized(*size)
+    return np.diag([width / size[1], height / size[0], 1.0])
+
+
+def canonical_json(value: Any) -> bytes:
+    """One spelling of a JSON value, for hashing."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def readable_json(value: Any) -> bytes:
+    """A JSON value for a file that people may read."""
+    return json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flat(item, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", item
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"

@@ -1,0 +1,93 @@
+"""Rows become shards: one buffer is filled while the one before it is written."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+from samfast.cache.format import SHARD_SUFFIX, Manifest
+from samfast.cache.records import Written
+from samfast.cache.shard import Row, write_shard
+from samfast.errors import CacheError
+
+SHARD_BYTES = 256 << 20
+SHARD_SECONDS = 60.0
+"""At most this much work is lost with a killed process."""
+
+
+class ShardWriter:
+    """Collects rows and writes them as shards of :data:`SHARD_BYTES`, or of :data:`SHARD_SECONDS` of work.
+
+    Leaving the ``with`` block writes what is left, also on Ctrl-C and errors.
+
+    Args:
+        folder: of the cache.
+        manifest: what the rows have in common.
+        shard_bytes: features after which a shard is written.
+        shard_seconds: time since its first row after which a shard is written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        *,
+        shard_bytes: int = SHARD_BYTES,
+        shard_seconds: float = SHARD_SECONDS,
+    ) -> None:
+        self.written: list[Written] = []
+        self._folder = folder
+        self._manifest = manifest
+        self._max_rows = max(1, shard_bytes // manifest.row_bytes)
+        self._shard_seconds = shard_seconds
+        self._rows: list[Row] = []
+        self._started = 0.0
+        self._executor = ThreadPoolExecutor(1, "samfast-shard-writer")
+        self._pending: Future[Written] | None = None
+
+    def add(self, row: Row) -> None:
+        """Take a row.
+
+        Raises:
+            CacheError: an earlier shard could not be written.
+        """
+        if not self._rows:
+            self._started = time.monotonic()
+        self._rows.append(row)
+        if len(self._rows) >= self._max_rows or time.monotonic() - self._started >= self._shard_seconds:
+            self._flush()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._rows:
+                self._flush()
+            self._wait()
+        finally:
+            self._executor.shutdown()
+
+    def _flush(self) -> None:
+        self._wait()
+        rows, self._rows = self._rows, []
+        self._pending = self._executor.submit(self._write, rows)
+
+    def _wait(self) -> None:
+        if self._pending is None:
+            return
+        try:
+            self.written.append(self._pending.result())
+        except CacheError:
+            self._pending = None
+            raise
+        self._pending = None  # and not before: Ctrl-C may end the wait, and a later one takes it up again
+
+    def _write(self, rows: list[Row]) -> Written:
+        path = self._folder / f"{uuid.uuid4().hex}{SHARD_SUFFIX}"
+        return Written(path.name, len(rows), write_shard(path, rows, self._manifest))
