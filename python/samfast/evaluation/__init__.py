@@ -1,1 +1,6 @@
-"""Placeholder docstring, replaced by its owner."""
+"""Evaluation: models judged with the same prompts on the same images, and the report of it."""
+
+from samfast.evaluation.judge import evaluate
+from samfast.evaluation.report import Report
+
+__all__ = ["Report", "evaluate"]

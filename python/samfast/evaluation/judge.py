@@ -1,0 +1,269 @@
+"""The judgement: the same frozen prompts to every model, answers compared with annotations at original resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samfast.artifacts import open_model
+from samfast.data import Dataset, load_dataset
+from samfast.data.types import SPLITS, Sample, Split, Target
+from samfast.errors import ConfigError, DataError, OutputExistsError
+from samfast.evaluation.baselines import SINGLE_COMPONENT, baseline_counts
+from samfast.evaluation.cases import Answer, Pair, WorstCases
+from samfast.evaluation.contenders import Contender, is_run, line_up, listed
+from samfast.evaluation.report import Asked, Judged, Report, environment
+from samfast.evaluation.rows import METRICS, NO_PROMPT, Role, Row, summarise
+from samfast.inference.contract import Selection
+from samfast.inference.prompt_sets import PROMPT_KINDS, evaluation_prompts
+from samfast.inference.segmenter import segment
+from samfast.metrics import overlap_counts, scores
+from samfast.models.allocator import keep_heap
+from samfast.progress import track
+
+if TYPE_CHECKING:
+    from samfast.cache import EmbeddingCache
+
+REPORT_FILES = ("report.html", "report.csv", "report.json")
+
+
+def evaluate(
+    models: Any,
+    data: Dataset | str | Path | None = None,
+    *,
+    prompts: Sequence[str] = ("point", "box"),
+    on: str = "test",
+    cache: EmbeddingCache | str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    selection: Selection = "single",
+    seed: int = 0,
+    out: str | Path | None = None,
+    baselines: bool = True,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> Report:
+    """Judge models with the same prompts on the same images.
+
+    IoU, Dice, precision and recall are computed for each object at original resolution, ignored pixels left out; an
+    image's figure is the mean over its objects, and a line of the table the mean over images. For every run among
+    ``models`` its base model is judged too, as ``zero-shot``.
+
+    Args:
+        models: one or several of: a model's name, a :class:`~samfast.train.Run` or its folder, an
+            :class:`~samfast.runtime.OnnxBundle` or its folder, a
+            :class:`~samfast.inference.segmenter.Segmenter`.
+        data: the data set, or its folder; None for the one the first run was trained on, opened as it was then.
+        prompts: prompt kinds, see :func:`~samfast.inference.prompt_sets.evaluation_prompts`. Each is drawn once from
+            (seed, image, object) and put to every model.
+        on: ``"train"``, ``"val"`` or ``"test"``. Without a test set ``"test"`` takes val, and every table says so.
+        cache: embeddings to read instead of encoding; None for the runs' own caches where they are still there.
+        checkpoint: of the base model, for models that are neither ``tiny`` nor wholly in the cache.
+        selection: which mask token answers, the same rule for every model.
+        seed: of the prompts.
+        out: a folder for ``report.html``, ``report.csv`` and ``report.json``; None writes nothing.
+        baselines: judge the floors and the single-component ceiling as well.
+        device: where torch models compute.
+        overwrite: replace an earlier report in ``out``.
+
+    Returns:
+        the :class:`~samfast.evaluation.Report`.
+
+    Raises:
+        ConfigError: an unknown prompt kind, set or model, or a cache that fits none of the models.
+        DataError: there is nothing to judge on.
+        OutputExistsError: ``out`` holds a report.
+    """
+    kinds = _checked_kinds(prompts)
+    folder = None if out is None else _checked_out(Path(out), overwrite=overwrite)
+    if data is None:
+        data = _data_of_first_run(models)
+    dataset = data if isinstance(data, Dataset) else load_dataset(data)
+    split, samples = _samples(dataset, on)
+    contenders = line_up(models, cache=cache, checkpoint=checkpoint, device=device)
+    worst = WorstCases(_pairs(contenders))
+    rows: list[Row] = []
+    marks: list[Row] = []
+    hidden = 0
+    keep_heap()
+    for sample in track(samples, f"evaluate on {split}"):
+        target, unseen = _judgeable(dataset.target(sample))
+        hidden += unseen
+        if len(target.masks) == 0:
+            continue
+        if baselines:
+            for name, counts in baseline_counts(target).items():
+                marks.append(_row(sample, name, "ceiling" if name == SINGLE_COMPONENT else "floor", NO_PROMPT, counts))
+        for kind in kinds:
+            asked = evaluation_prompts(kind, target, sample, seed=seed)
+            answers = []
+            for each in contenders:
+                embedding = each.encoder.embedding(sample, dataset)
+                prediction = segment(each.segmenter, embedding, asked, selection=selection)
+                counts = overlap_counts(prediction.masks, target.masks, target.ignore)
+                row = _row(sample, each.label, each.role, kind, counts, float(prediction.scores.mean()))
+                rows.append(row)
+                answers.append(Answer(each.label, prediction.masks, row.iou))
+            worst.see(kind, sample, target.masks, asked, answers)
+    if not rows:
+        raise DataError(
+            f"every object of the {split} set lies in the ignored regions",
+            where=dataset.root,
+            fix="judge on another set",
+        )
+    first = [row for row in rows if (row.model, row.prompt) == (rows[0].model, rows[0].prompt)]
+    report = Report(
+        rows=(*rows, *marks),
+        summary=summarise([*rows, *marks], {each.label: each.base for each in contenders if each.base is not None}),
+        asked=Asked(
+            data=str(dataset.root),
+            on=split,
+            caveat=_caveat(dataset, samples, split, contenders),
+            split_origin=dataset.split_origin,
+            target_kind=dataset.target_kind,
+            classes=dataset.classes,
+            prompts=kinds,
+            selection=selection,
+            seed=seed,
+            images=len(first),
+            objects=sum(row.objects for row in first),
+            empty_images=sum(sample.state == "empty" for sample in dataset.of(split)),
+            missing_images=sum(sample.state == "missing" for sample in dataset.of(split)),
+            hidden_objects=hidden,
+        ),
+        judged=tuple(_judged(each) for each in contenders),
+        problems=tuple(dataset.problems),
+        cases=worst.draw(dataset),
+        environment=environment(),
+    )
+    if folder is not None:
+        report.to_csv(folder / "report.csv")
+        report.to_json(folder / "report.json")
+        report.to_html(folder / "report.html")
+    return report
+
+
+def _checked_kinds(prompts: Sequence[str] | str) -> tuple[str, ...]:
+    kinds = tuple(dict.fromkeys([prompts] if isinstance(prompts, str) else prompts))
+    for kind in kinds:
+        if kind not in PROMPT_KINDS:
+            raise ConfigError(
+                f"{kind!r} is no prompt kind", where="prompts", fix=f"choose from {', '.join(PROMPT_KINDS)}"
+            )
+    if not kinds:
+        raise ConfigError(
+            "there are no prompts to ask with", where="prompts", fix=f"choose from {', '.join(PROMPT_KINDS)}"
+        )
+    return kinds
+
+
+def _checked_out(folder: Path, *, overwrite: bool) -> Path:
+    for name in REPORT_FILES:
+        if (folder / name).exists() and not overwrite:
+            raise OutputExistsError(
+                "this folder holds a report", where=folder / name, fix="choose another out, or pass overwrite=True"
+            )
+    return folder
+
+
+def _data_of_first_run(models: Any) -> Dataset:
+    """The data the first run among ``models`` was trained on, opened as it was then."""
+    for model in listed(models):
+        opened = model if is_run(model) else open_model(model) if isinstance(model, str | Path) else None
+        if is_run(opened):
+            found: Dataset = opened.dataset()
+            return found
+    raise ConfigError(
+        "there is no data to judge on, and no run to take it from", where="data", fix="pass data= (--data), a folder"
+    )
+
+
+def _samples(dataset: Dataset, on: str) -> tuple[Split, tuple[Sample, ...]]:
+    """The set to judge on, and its images that hold objects; val stands in for a test set that is not there."""
+    if on not in SPLITS:
+        raise ConfigError(f"on={on!r} is no set", where="on", fix=f"choose from {', '.join(SPLITS)}")
+    split: Split = "val" if on == "test" and not dataset.of("test") and dataset.of("val") else on
+    samples = tuple(sample for sample in dataset.of(split) if sample.state == "labelled" and sample.annotation_ids)
+    if not samples:
+        raise DataError(
+            f"the {split} set holds no image with an annotated object",
+            where=dataset.root,
+            fix="judge on another set with on= (--on), or split the data with load_dataset(...).split(test=0.15)",
+        )
+    return split, samples
+
+
+def _caveat(dataset: Dataset, samples: Sequence[Sample], split: Split, contenders: Sequence[Contender]) -> str:
+    """What keeps the figures from being those of unseen data."""
+    runs = [each.run for each in contenders if each.run is not None]
+    trained = {
+        name
+        for run in runs
+        if Path(run.dataset_info["root"]).resolve() == Path(dataset.root).resolve()
+        for name in run.dataset_info["splits"].get("train", ())
+    }
+    seen = sum(sample.name in trained for sample in samples)
+    if seen:
+        return f"trained on {'this set' if seen == len(samples) else f'{seen} of these images'}"
+    return {"train": "trained on this set", "val": "selected on this set", "test": ""}[split]
+
+
+def _pairs(contenders: Sequence[Contender]) -> list[Pair]:
+    """Each model with its zero-shot model; base models that nothing is compared with stand alone."""
+    bases = {each.base for each in contenders}
+    return [Pair(each.base, each.label) for each in contenders if each.label not in bases]
+
+
+def _judgeable(target: Target) -> tuple[Target, int]:
+    """The target's objects that have a pixel outside the ignored regions, and how many have none."""
+    visible = target.masks.subtract(target.ignore) if len(target.ignore) else target.masks
+    kept = np.flatnonzero(visible.area() > 0)
+    if len(kept) == len(target.masks):
+        return target, 0
+    part = replace(
+        target, masks=target.masks[kept], classes=target.classes[kept], ids=tuple(target.ids[index] for index in kept)
+    )
+    return part, len(target.masks) - len(kept)
+
+
+def _row(
+    sample: Sample,
+    model: str,
+    role: Role,
+    prompt: str,
+    counts: NDArray[np.int64],
+    predicted_iou: float = float("nan"),
+) -> Row:
+    """An image's means over its objects; what is 0 of 0, the precision of an empty answer, counts as 0."""
+    values = scores(counts, empty=0.0)
+    return Row(
+        image=sample.name,
+        split=sample.split,
+        model=model,
+        role=role,
+        prompt=prompt,
+        objects=len(counts),
+        **{metric: float(values[metric].mean()) for metric in METRICS},
+        predicted_iou=predicted_iou,
+    )
+
+
+def _judged(contender: Contender) -> Judged:
+    run = contender.run
+    record = {} if run is None else run.record
+    numbers = record.get("parameters", {})
+    return Judged(
+        label=contender.label,
+        role=contender.role,
+        base=contender.base,
+        trained_parameters=numbers.get("trainable"),
+        parameters=numbers.get("total"),
+        embeddings=contender.encoder.source(),
+        metrics=() if run is None else tuple(run.metrics),
+        config=None if run is None else run.config.to_dict(),
+        path=None if contender.path is None else str(contender.path),
+    )
