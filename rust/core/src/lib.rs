@@ -1,0 +1,35 @@
+//! The kernels of samfast: masks as run lengths, polygons, components, prompts, overlaps and checksums.
+//!
+//! Plain slices in, owned vectors out; nothing here knows Python. Run lengths are COCO's: column-major, the first run
+//! is background. Every kernel returns them in canonical form: no run is zero except a leading one, so equal masks have
+//! equal runs. Input is validated once, by [`Masks::new`], and may hold zero-length runs.
+
+mod area;
+mod checksum;
+mod components;
+mod encode;
+mod error;
+mod measure;
+mod overlap;
+mod parallel;
+mod polygon;
+mod rle;
+mod rng;
+mod sample;
+mod sets;
+mod strings;
+
+pub use area::{Grid, area_average};
+pub use checksum::crc32c;
+pub use components::{Connectivity, components};
+pub use encode::{decode_into, encode};
+pub use error::{BatchError, BoxError, Error, PolygonError, RleError, SizeError, StringError};
+pub use measure::{areas, boxes};
+pub use overlap::overlap;
+pub use parallel::thread_count;
+pub use polygon::{Polygons, rasterize};
+pub use rle::{MaskBuf, Masks, Size};
+pub use rng::Rng;
+pub use sample::{Jitter, jitter_boxes, sample_points};
+pub use sets::{canonical, intersect, subtract, union};
+pub use strings::{from_strings, to_strings};

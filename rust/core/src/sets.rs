@@ -1,0 +1,91 @@
+//! Union, intersection and difference of masks, as operations on sorted intervals.
+
+use crate::error::{BatchError, Result, SizeError};
+use crate::rle::{MaskBuf, Masks, Sweep};
+
+/// The same masks in canonical form: no zero-length run except a leading one.
+///
+/// # Errors
+/// None for masks that passed [`Masks::new`].
+pub fn canonical(masks: Masks<'_>) -> Result<MaskBuf> {
+    MaskBuf::build(masks.len(), masks.run_count(), |mask, (): &mut (), out| {
+        out.push(masks.size().pixels(), masks.intervals(mask));
+        Ok(())
+    })
+}
+
+/// One mask: what at least one of `masks` holds. No masks give an empty one.
+///
+/// # Errors
+/// None for masks that passed [`Masks::new`].
+pub fn union(masks: Masks<'_>) -> Result<MaskBuf> {
+    let mut out = MaskBuf::new();
+    let mut all: Vec<_> = (0..masks.len()).flat_map(|mask| masks.intervals(mask)).collect();
+    if masks.len() > 1 {
+        all.sort_unstable();
+    }
+    out.push(masks.size().pixels(), merged(all.into_iter()));
+    Ok(out)
+}
+
+/// Join intervals, sorted by start, that overlap or touch.
+pub(crate) fn merged(sorted: impl Iterator<Item = (usize, usize)>) -> impl Iterator<Item = (usize, usize)> {
+    let mut sorted = sorted.peekable();
+    std::iter::from_fn(move || {
+        let (start, mut end) = sorted.next()?;
+        while let Some((_, next)) = sorted.next_if(|&(next, _)| next <= end) {
+            end = end.max(next);
+        }
+        Some((start, end))
+    })
+}
+
+/// What `a[i]` and `b[i]` both hold; `b` has as many masks as `a`, or one for all.
+///
+/// # Errors
+/// [`SizeError::Mismatch`] or [`BatchError::Length`] if sizes or numbers of masks do not fit.
+pub fn intersect(a: Masks<'_>, b: Masks<'_>) -> Result<MaskBuf> {
+    combine(a, b, |a, b| a && b)
+}
+
+/// What `a[i]` holds and `b[i]` does not; `b` has as many masks as `a`, or one for all.
+///
+/// # Errors
+/// [`SizeError::Mismatch`] or [`BatchError::Length`] if sizes or numbers of masks do not fit.
+pub fn subtract(a: Masks<'_>, b: Masks<'_>) -> Result<MaskBuf> {
+    combine(a, b, |a, b| a && !b)
+}
+
+fn combine(a: Masks<'_>, b: Masks<'_>, keep: fn(bool, bool) -> bool) -> Result<MaskBuf> {
+    check_partner(a, b, "b", &[a.len(), 1])?;
+    let work = a.run_count() + b.run_count() * if b.len() == 1 { a.len() } else { 1 };
+    MaskBuf::build(a.len(), work, |mask, (): &mut (), out| {
+        let mut position = 0;
+        let kept = Sweep::new([a.runs(mask), b.runs(partner(b, mask))]).filter_map(|(length, [in_a, in_b])| {
+            let start = position;
+            position += length as usize;
+            keep(in_a, in_b).then_some((start, position))
+        });
+        out.push(a.size().pixels(), kept);
+        Ok(())
+    })
+}
+
+/// The mask of `b` that belongs to mask `mask` of a batch it was checked against.
+pub(crate) fn partner(b: Masks<'_>, mask: usize) -> usize {
+    if b.len() == 1 { 0 } else { mask }
+}
+
+/// Check that `b` has the size of `a` and one of the `allowed` numbers of masks.
+pub(crate) fn check_partner(a: Masks<'_>, b: Masks<'_>, name: &'static str, allowed: &[usize]) -> Result<()> {
+    if a.size() != b.size() {
+        return Err(SizeError::Mismatch { name, found: b.size(), expected: a.size() }.into());
+    }
+    if allowed.contains(&b.len()) {
+        return Ok(());
+    }
+    let mut allowed = allowed.to_vec();
+    allowed.dedup();
+    let expected = allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+    Err(BatchError::Length { name, found: b.len(), expected }.into())
+}

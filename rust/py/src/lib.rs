@@ -1,0 +1,42 @@
+//! The Python binding of the kernels: extract, check, detach, call, map the error. No logic of its own.
+
+mod convert;
+mod masks;
+mod prompts;
+mod view;
+
+use pyo3::prelude::*;
+
+/// The kernels of samfast. Flat arrays in, flat arrays out; `samfast.masks`, `samfast.prompts` and `samfast.metrics` are
+/// their typed faces.
+#[pymodule]
+mod _rust {
+    use pyo3::prelude::*;
+    use pyo3::types::PyDict;
+
+    #[pymodule_export]
+    use super::masks::{
+        check_rle, masks_to_rle, polygons_to_rle, rle_area, rle_area_average, rle_bbox, rle_canonical, rle_components,
+        rle_intersect_pairs, rle_overlap, rle_subtract_pairs, rle_to_masks, rle_to_strings, rle_union, strings_to_rle,
+    };
+    #[pymodule_export]
+    use super::prompts::{jitter_boxes, sample_points};
+
+    /// CRC-32C of a C-contiguous buffer, continuing from `seed`.
+    #[pyfunction]
+    #[pyo3(signature = (buffer, seed=0))]
+    fn crc32c(buffer: &Bound<'_, PyAny>, seed: u32) -> PyResult<u32> {
+        super::view::with_bytes(buffer, |bytes| samfast_core::crc32c(bytes, seed))
+    }
+
+    /// How this binary was built and what it runs on.
+    #[pyfunction]
+    fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+        let info = PyDict::new(py);
+        info.set_item("version", env!("CARGO_PKG_VERSION"))?;
+        info.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+        info.set_item("target", format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS))?;
+        info.set_item("threads", samfast_core::thread_count())?;
+        Ok(info)
+    }
+}

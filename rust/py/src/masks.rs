@@ -1,0 +1,255 @@
+//! Masks: encoding, decoding, polygons, strings, measures, sets, components, overlap, area average.
+
+use numpy::ndarray::{Ix1, Ix3};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayDescrMethods, PyArrayMethods};
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use samfast_core as core;
+
+use crate::convert::{Rle, RleArrays, array, call, size, to_arrays, to_python, to_rows};
+
+/// Encode (N, H, W) masks, uint8 or bool; every value that is not 0 is foreground.
+#[pyfunction]
+pub(crate) fn masks_to_rle<'py>(py: Python<'py>, masks: &Bound<'py, PyAny>) -> PyResult<RleArrays<'py>> {
+    // As bytes: a bool array may hold bytes other than 0 and 1.
+    let is_bool = masks.cast::<PyUntypedArray>().is_ok_and(|array| array.dtype().is_equiv_to(&numpy::dtype::<bool>(py)));
+    let bytes = if is_bool { &masks.call_method1("view", ("uint8",))? } else { masks };
+    let pixels = array::<u8, Ix3>(bytes, "masks")?;
+    let size = size(pixels.shape()[1] as i64, pixels.shape()[2] as i64)?;
+    let pixels = pixels.as_slice()?;
+    Ok(to_arrays(py, call(py, || core::encode(pixels, size))?))
+}
+
+/// Decode to (N, height, width) uint8, 0 or 1.
+#[pyfunction]
+pub(crate) fn rle_to_masks<'py>(
+    py: Python<'py>,
+    counts: &Bound<'py, PyAny>,
+    offsets: &Bound<'py, PyAny>,
+    height: i64,
+    width: i64,
+) -> PyResult<Bound<'py, PyArray3<u8>>> {
+    let rle = Rle::new(counts, offsets)?;
+    let masks = rle.masks(height, width)?;
+    // Through numpy's own function, which raises MemoryError where there is not enough.
+    let shape = (masks.len(), height, width);
+    let out = py.import("numpy")?.call_method1("zeros", (shape, "uint8"))?.cast_into::<PyArray3<u8>>()?;
+    let mut writable = out.try_readwrite().map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let pixels = writable.as_slice_mut()?;
+    call(py, || core::decode_into(masks, pixels))?;
+    drop(writable);
+    Ok(out)
+}
+
+/// Rasterise objects of polygons, each the union of its polygons, as pycocotools does.
+#[pyfunction]
+pub(crate) fn polygons_to_rle<'py>(
+    py: Python<'py>,
+    coords: &Bound<'py, PyAny>,
+    polygon_offsets: &Bound<'py, PyAny>,
+    object_offsets: &Bound<'py, PyAny>,
+    height: i64,
+    width: i64,
+) -> PyResult<RleArrays<'py>> {
+    let coords = array::<f64, Ix1>(coords, "coords")?;
+    let polygon_offsets = array::<i64, Ix1>(polygon_offsets, "polygon_offsets")?;
+    let object_offsets = array::<i64, Ix1>(object_offsets, "object_offsets")?;
+    let (coords, polygon_offsets, object_offsets) =
+        (coords.as_slice()?, polygon_offsets.as_slice()?, object_offsets.as_slice()?);
+    let size = size(height, width)?;
+    let rasterize = || core::rasterize(core::Polygons::new(coords, polygon_offsets, object_offsets)?, size);
+    Ok(to_arrays(py, call(py, rasterize)?))
+}
+
+/// The compressed COCO string of each mask.
+#[pyfunction]
+pub(crate) fn rle_to_strings<'py>(
+    py: Python<'py>,
+    counts: &Bound<'py, PyAny>,
+    offsets: &Bound<'py, PyAny>,
+) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+    let rle = Rle::new(counts, offsets)?;
+    let (counts, offsets) = rle.slices()?;
+    let strings = call(py, || core::to_strings(counts, offsets))?;
+    Ok(strings.iter().map(|text| PyBytes::new(py, text)).collect())
+}
+
+/// Read compressed COCO strings.
+#[pyfunction]
+pub(crate) fn strings_to_rle<'py>(
+    py: Python<'py>,
+    strings: Vec<Bound<'py, PyAny>>,
+    height: i64,
+    width: i64,
+) -> PyResult<RleArrays<'py>> {
+    let as_bytes = |(index, text): (usize, &Bound<'py, PyAny>)| {
+        let text = text.cast::<PyBytes>().map_err(|_| PyTypeError::new_err(format!("strings[{index}] must be bytes")))?;
+        Ok(text.as_bytes().to_vec())
+    };
+    let texts = strings.iter().enumerate().map(as_bytes).collect::<PyResult<Vec<_>>>()?;
+    let size = size(height, width)?;
+    Ok(to_arrays(py, call(py, || core::from_strings(&texts, size))?))
+}
+
+/// Raise ValueError unless the arrays describe masks of this size.
+#[pyfunction]
+pub(crate) fn check_rle(
+    counts: &Bound<'_, PyAny>,
+    offsets: &Bound<'_, PyAny>,
+    height: i64,
+    width: i64,
+) -> PyResult<()> {
+    Rle::new(counts, offsets)?.masks(height, width).map(|_| ())
+}
+
+/// The same masks without zero-length runs, except a leading one.
+#[pyfunction]
+pub(crate) fn rle_canonical<'py>(
+    py: Python<'py>,
+    counts: &Bound<'py, PyAny>,
+    offsets: &Bound<'py, PyAny>,
+    height: i64,
+    width: i64,
+) -> PyResult<RleArrays<'py>> {
+    let rle = Rle::new(counts, offsets)?;
+    let masks = rle.masks(height, width)?;
+    Ok(to_arrays(py, call(py, || core::canonical(masks))?))
+}
+
+/// Foreground pixels of each mask.
+#[pyfunction]
+pub(crate) fn rle_area<'py>(
+    py: Python<'py>,
+    counts: &Bound<'py, PyAny>,
+    offsets: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyArray1<i64>>> {
+    let rle = Rle::new(counts, offsets)?;
+    let (counts, offsets) = rle.slices()?;
+    Ok(call(py, || core::areas(counts, offsets))?.into_pyarray(py))
+}
+
+/// (N, 4) int64 [xmin, ymin, xmax, ymax], inclusive; [0, 0, -1, -1] for an empty mask.
+#[pyfunction]
+pub(crate) fn rle_bbox<'py>(
+    py: Python<'py>,
+    counts: &Bound<'py, PyAny>,
+    offsets: &Bound<'py, PyAny>,
+    height: i64,
+    width: i64,
+) -> PyResult<Bound<'py, PyArray2<i64>>> {
+    let rle = Rle::new(counts, offsets)?;
+    let masks = rle.masks(height, width)?;
+    to_rows(py, py.detach(|| core::boxes(masks)))
+}
+
+/// One mask: the union of all.
+#[pyfunction]
+pub(crate) fn rle_union<'py>(
+    py: Python<'py>,
+    counts: &Bound<'py, PyAny>,
+    offsets: &Bound<'py, PyAny>,
+    height: i64,
+    width: i64,
+) -> PyResult<RleArrays<'py>> {
+    let rle = Rle::new(counts, offsets)?;
+    let masks = rle.masks(height, width)?;
+    Ok(to_arrays(py, call(py, || core::union(masks))?))
+}
+
+/// `a[i]` and `b[i]`; `b` has as many masks as `a`, or one for all.
+#[pyfunction]
+pub(crate) fn rle_intersect_pairs<'py>(
+    py: Python<'py>,
+    a_counts: &Bound<'py, PyAny>,
+    a_offsets: &Bound<'py, PyAny>,
+    b_counts: &Bound<'py, PyAny>,
+    b_offsets: &Bound<'py, PyAny>,
+    height: i64,
+    width: i64,
+) -> PyResult<RleArrays<'py>> {
+    let (a, b) = (Rle::new(a_counts, a_offsets)?, Rle::new(b_counts, b_offsets)?);
+    let (a, b) = (a.masks(height, width)?, b.masks(height, width)?);
+    Ok(to_arrays(py, call(py, || core::intersect(a, b))?))
+}
+
+/// `a[i]` without `b[i]`; `b` has as many masks as `a`, or one for all.
+#[pyfunction]
+pub(crate) fn rle_subtract_pairs<'py>(
+    py: Python<'py>,
+    a_counts: &Bound<'py, PyAny>,
+    a_offsets: &Bound<'py, PyAny>,
+    b_counts: &Bound<'py, PyAny>,
+    b_offsets: &Bound<'py, PyAny>,
+    height: i64,
+    width: i64,
+) -> PyResult<RleArrays<'py>> {
+    let (a, b) = (Rle::new(a_counts, a_offsets)?, Rle::new(b_counts, b_offsets)?);
+    let (a, b) = (a.masks(height, width)?, b.masks(height, width)?);
+    Ok(to_arrays(py, call(py, || core::subtract(a, b))?))
+}
+
+/// The connected pieces of every mask and the index of the mask each comes from.
+#[pyfunction]
+#[pyo3(signature = (counts, offsets, height, width, connectivity=8))]
+pub(crate) fn rle_components<'py>(
+    py: Python<'py>,
+    counts: &Bound<'py, PyAny>,
+    offsets: &Bound<'py, PyAny>,
+    height: i64,
+    width: i64,
+    connectivity: i64,
+) -> PyResult<(Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>)> {
+    let connectivity = match connectivity {
+        4 => core::Connectivity::Four,
+        8 => core::Connectivity::Eight,
+        other => return Err(PyValueError::new_err(format!("connectivity is {other}, expected 4 or 8"))),
+    };
+    let rle = Rle::new(counts, offsets)?;
+    let masks = rle.masks(height, width)?;
+    let (pieces, parents) = call(py, || core::components(masks, connectivity))?;
+    let (counts, offsets) = to_arrays(py, pieces);
+    Ok((counts, offsets, parents.into_pyarray(py)))
+}
+
+/// (N, 4) int64 [tp, fp, fn, tn] pixels of `a` (prediction) against `b` (target) outside `ignore`.
+#[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "three batches and a size, flat")]
+pub(crate) fn rle_overlap<'py>(
+    py: Python<'py>,
+    a_counts: &Bound<'py, PyAny>,
+    a_offsets: &Bound<'py, PyAny>,
+    b_counts: &Bound<'py, PyAny>,
+    b_offsets: &Bound<'py, PyAny>,
+    ignore_counts: &Bound<'py, PyAny>,
+    ignore_offsets: &Bound<'py, PyAny>,
+    height: i64,
+    width: i64,
+) -> PyResult<Bound<'py, PyArray2<i64>>> {
+    let (a, b) = (Rle::new(a_counts, a_offsets)?, Rle::new(b_counts, b_offsets)?);
+    let ignore = Rle::new(ignore_counts, ignore_offsets)?;
+    let (a, b) = (a.masks(height, width)?, b.masks(height, width)?);
+    let ignore = ignore.masks(height, width)?;
+    to_rows(py, call(py, || core::overlap(a, b, ignore))?)
+}
+
+/// (N, grid, grid) float32: the mean of each mask over the on-image part of each cell, 0 off the image.
+#[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "a batch, a size and a grid, flat")]
+pub(crate) fn rle_area_average<'py>(
+    py: Python<'py>,
+    counts: &Bound<'py, PyAny>,
+    offsets: &Bound<'py, PyAny>,
+    height: i64,
+    width: i64,
+    cell_height: f64,
+    cell_width: f64,
+    grid: usize,
+) -> PyResult<Bound<'py, PyArray3<f32>>> {
+    let rle = Rle::new(counts, offsets)?;
+    let masks = rle.masks(height, width)?;
+    let shape = [masks.len(), grid, grid];
+    let grid = core::Grid::new(grid, cell_height, cell_width).map_err(to_python)?;
+    call(py, || core::area_average(masks, grid))?.into_pyarray(py).reshape(shape)
+}
