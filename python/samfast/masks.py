@@ -6,7 +6,7 @@ their typed face.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samfast import _rust
+from samfast.errors import ConfigError, DataError
 from samfast.frames import Frame
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Masks:
     """``N`` binary masks of ``height x width`` pixels, original frame, as run lengths.
+
+    Two batches are equal if they have the same size and the same pixels.
 
     Attributes:
         height: in pixels.
@@ -33,9 +36,6 @@ class Masks:
     counts: NDArray[np.uint32]
     offsets: NDArray[np.int64]
 
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
     @classmethod
     def empty(cls, height: int, width: int) -> Masks:
         """A batch of no masks."""
@@ -43,8 +43,238 @@ class Masks:
 
     @classmethod
     def from_numpy(cls, masks: NDArray[Any]) -> Masks:
-        """Encode ``(N, H, W)`` or ``(H, W)`` masks, bool or uint8; every value that is not 0 is foreground."""
+        """Encode ``(N, H, W)`` or ``(H, W)`` masks, bool or uint8; every value that is not 0 is foreground.
+
+        >>> Masks.from_numpy(np.eye(3, dtype=bool)).area()
+        array([3])
+
+        Raises:
+            DataError: another dtype or shape, or masks without pixels.
+        """
         masks = np.asarray(masks)
-        batch = masks[None] if masks.ndim == 2 else masks
-        counts, offsets = _rust.masks_to_rle(np.ascontiguousarray(batch))
-        return cls(batch.shape[1], batch.shape[2], counts, offsets)
+        if masks.ndim not in (2, 3) or masks.dtype not in (np.bool_, np.uint8):
+            raise DataError(
+                f"masks are {masks.dtype} of shape {masks.shape}",
+                where="masks",
+                fix="pass bool or uint8 of shape (N, H, W) or (H, W)",
+            )
+        batch = np.ascontiguousarray(masks[None] if masks.ndim == 2 else masks)
+        try:
+            return cls(batch.shape[1], batch.shape[2], *_rust.masks_to_rle(batch))
+        except ValueError as error:
+            raise DataError(str(error), where="masks") from None
+
+    @classmethod
+    def from_rle(cls, rles: Sequence[Mapping[str, Any]]) -> Masks:
+        """Read COCO run lengths: ``{"size": [height, width], "counts": ...}``, one dict a mask.
+
+        ``counts`` is a compressed string (str or bytes) or a list of runs; both kinds may be mixed.
+
+        >>> Masks.from_rle([{"size": [2, 2], "counts": [1, 2, 1]}]).numpy().astype(int).tolist()
+        [[[0, 1], [1, 0]]]
+
+        Raises:
+            DataError: no masks, masks of different sizes, or run lengths that are not a mask; names the index.
+        """
+        if not rles:
+            raise DataError("no run lengths, so no mask size", where="rles", fix="Masks.empty(height, width)")
+        height, width = _rle_size(rles[0], 0)
+        runs = []
+        for index, rle in enumerate(rles):
+            if _rle_size(rle, index) != (height, width):
+                raise DataError(
+                    f"mask {index} has size {list(rle['size'])}, mask 0 has {[height, width]}",
+                    where=f"rles[{index}]",
+                    fix="one batch holds masks of one image",
+                )
+            runs.append(_rle_runs(rle, index, height, width))
+        offsets = np.cumsum([0, *map(len, runs)], dtype=np.int64)
+        return cls(height, width, *_rust.rle_canonical(np.concatenate(runs), offsets, height, width))
+
+    @classmethod
+    def from_polygons(cls, objects: Sequence[Sequence[ArrayLike]], height: int, width: int) -> Masks:
+        """Rasterise objects, each a list of polygons whose union it is; pixel-identical to pycocotools 2.0.11.
+
+        A polygon is ``[x0, y0, x1, y1, ...]`` (COCO's ``segmentation``) or ``(K, 2)``, K >= 3, original frame, in
+        pixels; vertices are continuous corners, so the square from 0 to 9 covers 81 pixels.
+
+        >>> Masks.from_polygons([[[0, 0, 9, 0, 9, 9, 0, 9]]], 20, 20).area()
+        array([81])
+
+        Raises:
+            DataError: what is not a polygon or not finite, or a mask without pixels; names the object's index.
+        """
+        arrays: list[NDArray[np.float64]] = []
+        for index, polygons in enumerate(objects):
+            arrays += (_polygon(polygon, index, i) for i, polygon in enumerate(polygons))
+        try:
+            counts, offsets = _rust.polygons_to_rle(
+                np.concatenate(arrays) if arrays else np.zeros(0),
+                np.cumsum([0, *map(len, arrays)], dtype=np.int64),
+                np.cumsum([0, *map(len, objects)], dtype=np.int64),
+                height,
+                width,
+            )
+        except ValueError as error:
+            raise DataError(str(error), where="polygons") from None
+        return cls(height, width, counts, offsets)
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[Masks]) -> Masks:
+        """The masks of all batches, in order.
+
+        Raises:
+            ConfigError: no batches, or batches of different sizes.
+        """
+        sizes = sorted({(batch.height, batch.width) for batch in batches})
+        if len(sizes) != 1:
+            raise ConfigError(f"batches to concatenate have sizes {sizes}, expected one size", where="batches")
+        starts = np.cumsum([0, *(len(batch.counts) for batch in batches)])
+        offsets = [batch.offsets[1:] + start for batch, start in zip(batches, starts, strict=False)]
+        counts = np.concatenate([batch.counts for batch in batches])
+        return cls(*sizes[0], counts, np.concatenate([np.zeros(1, np.int64), *offsets]))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int | slice | ArrayLike) -> Masks:
+        """A batch of the masks an int, a slice, an index array or a bool array chooses."""
+        chosen = np.atleast_1d(np.arange(len(self))[index])  # type: ignore[index]
+        lengths = np.diff(self.offsets)[chosen]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        runs = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
+        return Masks(self.height, self.width, self.counts[runs], offsets)
+
+    def __eq__(self, other: object) -> bool:
+        return self.tobytes() == other.tobytes() if isinstance(other, Masks) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def numpy(self) -> NDArray[np.bool_]:
+        """``(N, H, W)`` bool."""
+        return _rust.rle_to_masks(*self._rle).view(np.bool_)
+
+    def rle(self) -> list[dict[str, Any]]:
+        """Compressed COCO run lengths, ready for JSON: ``{"size": [height, width], "counts": str}``."""
+        strings = _rust.rle_to_strings(self.counts, self.offsets)
+        return [{"size": [self.height, self.width], "counts": text.decode("ascii")} for text in strings]
+
+    def area(self) -> NDArray[np.int64]:
+        """``(N,)`` int64 foreground pixels."""
+        return _rust.rle_area(self.counts, self.offsets)
+
+    def boxes(self) -> NDArray[np.float32]:
+        """``(N, 4)`` float32 [xmin, ymin, xmax, ymax], pixel indices, inclusive; [0, 0, -1, -1] for an empty mask."""
+        return _rust.rle_bbox(*self._rle).astype(np.float32)
+
+    def union(self) -> Masks:
+        """One mask: what any of them holds; empty if there are none."""
+        return self._with(*_rust.rle_union(*self._rle))
+
+    def intersect(self, other: Masks) -> Masks:
+        """What mask ``i`` and ``other[i]`` both hold; ``other`` may be one mask for all.
+
+        Raises:
+            ConfigError: sizes or numbers of masks that do not fit.
+        """
+        self._check_partner(other)
+        arrays = (self.counts, self.offsets, other.counts, other.offsets)
+        return self._with(*_rust.rle_intersect_pairs(*arrays, self.height, self.width))
+
+    def subtract(self, other: Masks) -> Masks:
+        """What mask ``i`` holds and ``other[i]`` does not; ``other`` may be one mask for all.
+
+        Raises:
+            ConfigError: sizes or numbers of masks that do not fit.
+        """
+        self._check_partner(other)
+        arrays = (self.counts, self.offsets, other.counts, other.offsets)
+        return self._with(*_rust.rle_subtract_pairs(*arrays, self.height, self.width))
+
+    def components(self, *, connectivity: Literal[4, 8] = 8) -> tuple[Masks, NDArray[np.int64]]:
+        """The connected pieces of every mask, and ``(pieces,)`` int64: the mask each comes from.
+
+        Pieces are in order of their mask, then of their first pixel in column-major order.
+        """
+        counts, offsets, parents = _rust.rle_components(*self._rle, connectivity)
+        return self._with(counts, offsets), parents
+
+    def rasterize(self, frame: Frame) -> NDArray[np.float32]:
+        """``(N, low_res, low_res)`` float32, low-res frame: the mean of each mask over the on-image part of each cell.
+
+        0 where a cell lies off the image; :meth:`Frame.coverage` says how much of it does not.
+
+        Raises:
+            ConfigError: a frame of another image size.
+        """
+        if (frame.height, frame.width) != (self.height, self.width):
+            raise ConfigError(
+                f"masks are {self.height} x {self.width}, the frame is {frame.height} x {frame.width} (height x width)",
+                where="frame",
+            )
+        return _rust.rle_area_average(*self._rle, *frame.cell, frame.spec.low_res)
+
+    def tobytes(self) -> bytes:
+        """Bytes that are equal exactly for equal batches, on every platform: what hashes of masks are taken of."""
+        counts, offsets = _rust.rle_canonical(*self._rle)
+        header = np.array([self.height, self.width, len(self)], "<i8")
+        return header.tobytes() + offsets.astype("<i8").tobytes() + counts.astype("<u4").tobytes()
+
+    @property
+    def _rle(self) -> tuple[NDArray[np.uint32], NDArray[np.int64], int, int]:
+        return self.counts, self.offsets, self.height, self.width
+
+    def _with(self, counts: NDArray[np.uint32], offsets: NDArray[np.int64]) -> Masks:
+        return Masks(self.height, self.width, counts, offsets)
+
+    def _check_partner(self, other: Masks) -> None:
+        same_size = (other.height, other.width) == (self.height, self.width)
+        if not same_size or len(other) not in (1, len(self)):
+            raise ConfigError(
+                f"{len(other)} masks of {other.height} x {other.width} do not pair with "
+                f"{len(self)} of {self.height} x {self.width} (height x width)",
+                where="other",
+                fix="same size, and as many masks or one",
+            )
+
+
+def _rle_size(rle: Mapping[str, Any], index: int) -> tuple[int, int]:
+    try:
+        height, width = (int(side) for side in rle["size"])
+    except (KeyError, TypeError, ValueError):
+        raise DataError(
+            f"mask {index} has no size", where=f"rles[{index}]", fix='expected {"size": [height, width], "counts": ...}'
+        ) from None
+    return height, width
+
+
+def _rle_runs(rle: Mapping[str, Any], index: int, height: int, width: int) -> NDArray[np.uint32]:
+    """The checked runs of one COCO dict."""
+    counts = rle.get("counts")
+    try:
+        if isinstance(counts, str):
+            counts = counts.encode("ascii")
+        if isinstance(counts, bytes):
+            return _rust.strings_to_rle([counts], height, width)[0]
+        runs = np.asarray(counts)
+        if runs.ndim != 1 or runs.dtype.kind not in "iu" or (len(runs) and not 0 <= runs.min() <= runs.max() < 2**32):
+            raise ValueError("counts must be a compressed string or a list of non-negative integers")
+        runs = np.ascontiguousarray(runs, np.uint32)
+        _rust.check_rle(runs, np.array([0, len(runs)]), height, width)
+    except ValueError as error:
+        raise DataError(f"mask {index}: {str(error).removeprefix('mask 0: ')}", where=f"rles[{index}]") from None
+    return runs
+
+
+def _polygon(polygon: ArrayLike, index: int, part: int) -> NDArray[np.float64]:
+    try:
+        coords = np.asarray(polygon, np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"object {index}, polygon {part} is not a list of numbers", where=f"objects[{index}]") from None
+    if coords.ndim == 0:
+        raise DataError(
+            f"object {index} is a flat list of numbers",
+            where=f"objects[{index}]",
+            fix="an object is a list of polygons: [[x0, y0, x1, y1, ...], ...]",
+        )
+    return coords.ravel()

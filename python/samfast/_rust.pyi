@@ -1,0 +1,67 @@
+"""The kernels of samfast: flat arrays in, flat arrays out.
+
+A batch of ``N`` masks is ``counts`` ``(R,)`` uint32, the runs of all masks one after the other (column-major,
+background first), and ``offsets`` ``(N + 1,)`` int64, where each mask's runs begin. Arrays must be C-contiguous. Every
+function checks its input: ValueError names the item, TypeError the dtype. The GIL is released while a kernel runs; do
+not write to the arrays meanwhile.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Buffer
+
+_U32 = NDArray[np.uint32]
+_I64 = NDArray[np.int64]
+_Rle = tuple[_U32, _I64]
+
+class BuildInfo(TypedDict):
+    version: str
+    profile: Literal["debug", "release"]
+    target: str
+    threads: int
+
+def build_info() -> BuildInfo: ...
+def check_rle(counts: _U32, offsets: _I64, height: int, width: int) -> None: ...
+def crc32c(buffer: Buffer, seed: int = 0) -> int: ...
+def jitter_boxes(
+    boxes: NDArray[np.float64], keys: NDArray[np.uint64], ratio: float, max_px: float, height: int, width: int
+) -> NDArray[np.float64]: ...
+def masks_to_rle(masks: NDArray[np.uint8] | NDArray[np.bool_]) -> _Rle: ...
+def polygons_to_rle(
+    coords: NDArray[np.float64], polygon_offsets: _I64, object_offsets: _I64, height: int, width: int
+) -> _Rle: ...
+def rle_area(counts: _U32, offsets: _I64) -> _I64: ...
+def rle_area_average(
+    counts: _U32, offsets: _I64, height: int, width: int, cell_height: float, cell_width: float, grid: int
+) -> NDArray[np.float32]: ...
+def rle_bbox(counts: _U32, offsets: _I64, height: int, width: int) -> _I64: ...
+def rle_canonical(counts: _U32, offsets: _I64, height: int, width: int) -> _Rle: ...
+def rle_components(
+    counts: _U32, offsets: _I64, height: int, width: int, connectivity: Literal[4, 8] = 8
+) -> tuple[_U32, _I64, _I64]: ...
+def rle_intersect_pairs(
+    a_counts: _U32, a_offsets: _I64, b_counts: _U32, b_offsets: _I64, height: int, width: int
+) -> _Rle: ...
+def rle_overlap(
+    a_counts: _U32,
+    a_offsets: _I64,
+    b_counts: _U32,
+    b_offsets: _I64,
+    ignore_counts: _U32,
+    ignore_offsets: _I64,
+    height: int,
+    width: int,
+) -> _I64: ...
+def rle_subtract_pairs(
+    a_counts: _U32, a_offsets: _I64, b_counts: _U32, b_offsets: _I64, height: int, width: int
+) -> _Rle: ...
+def rle_to_masks(counts: _U32, offsets: _I64, height: int, width: int) -> NDArray[np.uint8]: ...
+def rle_to_strings(counts: _U32, offsets: _I64) -> list[bytes]: ...
+def rle_union(counts: _U32, offsets: _I64, height: int, width: int) -> _Rle: ...
+def sample_points(
+    counts: _U32, offsets: _I64, height: int, width: int, keys: NDArray[np.uint64], k: int
+) -> NDArray[np.int32]: ...
+def strings_to_rle(strings: Sequence[bytes], height: int, width: int) -> _Rle: ...
