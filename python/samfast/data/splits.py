@@ -105,11 +105,11 @@ def split_groups(groups: Sequence[str], shares: Mapping[Split, float], seed: int
     """Deal groups out to sets, close to ``shares`` of the images.
 
     The order of dealing is that of the groups' sizes, then of the hashes of (seed, group): it depends on nothing
-    else. With at least as many groups as sets, no set stays empty.
+    else. With at least as many groups as sets, no set stays empty; with fewer, the last sets do.
     """
     sizes = Counter(groups)
     order = sorted(sizes, key=lambda name: (-sizes[name], _hash(seed, name)))
-    sets = [name for name in SPLITS if shares[name] > 0]
+    sets = [name for name in SPLITS if shares[name] > 0][: len(order)]
     room: dict[Split, float] = {name: max(1.0, round(shares[name] * len(groups))) for name in sets}
     room["train"] = len(groups) - sum(room[name] for name in sets if name != "train")
     found: dict[str, Split] = {}

@@ -14,6 +14,14 @@ from numpy.typing import NDArray
 from samfast.errors import DataError
 
 
+ALIGNMENT = 8
+"""Of every array, in bytes: kernels refuse views that are not aligned to their dtype."""
+
+
+def _padded(length: int) -> int:
+    return -(-length // ALIGNMENT) * ALIGNMENT
+
+
 @dataclass(frozen=True)
 class Place:
     """Where some arrays lie in a :class:`Store`, and what they are."""
@@ -42,7 +50,7 @@ class Store:
         Raises:
             DataError: the disk that holds temporary files is full.
         """
-        data = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+        data = b"".join(np.ascontiguousarray(array).tobytes().ljust(_padded(array.nbytes), b"\0") for array in arrays)
         with self._lock:
             place = Place(self._end, tuple((array.dtype.str, array.size) for array in arrays))
             try:
@@ -58,7 +66,7 @@ class Store:
 
     def get(self, place: Place) -> list[NDArray[Any]]:
         """The arrays put at ``place``, each ``(n,)`` of its dtype."""
-        sizes = [np.dtype(dtype).itemsize * size for dtype, size in place.parts]
+        sizes = [_padded(np.dtype(dtype).itemsize * size) for dtype, size in place.parts]
         data = self._read(place.offset, sum(sizes))
         arrays, start = [], 0
         for (dtype, size), length in zip(place.parts, sizes, strict=True):
