@@ -6,6 +6,7 @@ their typed face.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -240,10 +241,12 @@ class Masks:
 
 def _rle_size(rle: Mapping[str, Any], index: int) -> tuple[int, int]:
     try:
-        height, width = (int(side) for side in rle["size"])
+        height, width = map(operator.index, rle["size"])
     except (KeyError, TypeError, ValueError):
         raise DataError(
-            f"mask {index} has no size", where=f"rles[{index}]", fix='expected {"size": [height, width], "counts": ...}'
+            f"mask {index} has no size of two integers",
+            where=f"rles[{index}]",
+            fix='expected {"size": [height, width], "counts": ...}',
         ) from None
     return height, width
 

@@ -49,12 +49,12 @@ class Prompts:
     @property
     def has_box(self) -> NDArray[np.bool_]:
         """``(P,)`` bool: which prompts carry a box."""
-        return ~np.isnan(self.boxes).any(axis=1)
+        return np.asarray(~np.isnan(self.boxes).any(axis=1))
 
     @property
     def num_points(self) -> NDArray[np.int64]:
         """``(P,)`` int64: real points of each prompt."""
-        return (self.labels != PADDING).sum(axis=1)
+        return np.asarray((self.labels != PADDING).sum(axis=1))
 
     @property
     def is_one_point(self) -> NDArray[np.bool_]:

@@ -32,8 +32,7 @@ pub(crate) fn map_ranges<T: Send>(
     let bound = |thread: usize| count * thread / threads;
     thread::scope(|scope| {
         let work_on = &work_on;
-        let spawned: Vec<_> =
-            (1..threads).map(|t| scope.spawn(move || work_on(bound(t)..bound(t + 1)))).collect();
+        let spawned: Vec<_> = (1..threads).map(|t| scope.spawn(move || work_on(bound(t)..bound(t + 1)))).collect();
         let mut parts = vec![work_on(0..bound(1))?];
         for thread in spawned {
             match thread.join() {

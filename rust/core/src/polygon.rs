@@ -76,7 +76,7 @@ fn check(coords: &[f64]) -> std::result::Result<(), PolygonError> {
         numbers if numbers < 6 => return Err(PolygonError::TooFewPoints { points: numbers / 2 }),
         _ => {}
     }
-    match coords.iter().position(|value| !(value.abs() <= COORDINATE_LIMIT)) {
+    match coords.iter().position(|value| !value.is_finite() || value.abs() > COORDINATE_LIMIT) {
         Some(number) => Err(PolygonError::Coordinate { number, value: coords[number], limit: COORDINATE_LIMIT }),
         None => Ok(()),
     }

@@ -128,11 +128,7 @@ pub(crate) fn intervals(runs: &[u32]) -> impl Iterator<Item = (usize, usize)> + 
 /// Check that `offsets` rise from 0 to `length`.
 pub(crate) fn check_offsets(offsets: &[i64], length: usize, name: &'static str, of: &'static str) -> Result<()> {
     let bounded = offsets.first() == Some(&0) && offsets.last().is_some_and(|&last| last as u64 == length as u64);
-    if bounded && offsets.is_sorted() {
-        Ok(())
-    } else {
-        Err(BatchError::Offsets { name, of, length }.into())
-    }
+    if bounded && offsets.is_sorted() { Ok(()) } else { Err(BatchError::Offsets { name, of, length }.into()) }
 }
 
 /// `N` masks of one size, owned, in canonical form.

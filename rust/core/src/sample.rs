@@ -7,15 +7,21 @@ use crate::parallel::fill_items;
 use crate::rle::{Masks, Size};
 use crate::rng::Rng;
 
+const MAX_POINTS: usize = (1 << 31) - 1;
+
 /// `k` (x, y) pixels of each mask, uniform, different from each other as long as the mask has pixels left.
 ///
 /// Point `i` depends on the mask, its key and `i` alone, so the first of five is also the one of one. Points beyond the
 /// mask's area repeat pixels, uniformly.
 ///
 /// # Errors
-/// [`Error::EmptyMask`] with the first mask that has no pixel; [`BatchError::Length`] if `keys` are not one a mask.
+/// [`Error::EmptyMask`] with the first mask that has no pixel; [`BatchError::Length`] if `keys` are not one a mask;
+/// [`Error::Option`] for 2^31 points or more.
 pub fn sample_points(masks: Masks<'_>, keys: &[u64], k: usize) -> Result<Vec<[i32; 2]>> {
     check_keys(keys, masks.len())?;
+    if masks.len().checked_mul(k).is_none_or(|points| points > MAX_POINTS) {
+        return Err(Error::Option { name: "k", value: k as f64, expected: "fewer than 2^31 points in all" });
+    }
     let height = masks.size().height();
     let mut points = vec![[0; 2]; masks.len() * k];
     let work = masks.run_count() + points.len() * 100;

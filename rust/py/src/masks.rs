@@ -14,7 +14,8 @@ use crate::convert::{Rle, RleArrays, array, call, size, to_arrays, to_python, to
 #[pyfunction]
 pub(crate) fn masks_to_rle<'py>(py: Python<'py>, masks: &Bound<'py, PyAny>) -> PyResult<RleArrays<'py>> {
     // As bytes: a bool array may hold bytes other than 0 and 1.
-    let is_bool = masks.cast::<PyUntypedArray>().is_ok_and(|array| array.dtype().is_equiv_to(&numpy::dtype::<bool>(py)));
+    let is_bool =
+        masks.cast::<PyUntypedArray>().is_ok_and(|array| array.dtype().is_equiv_to(&numpy::dtype::<bool>(py)));
     let bytes = if is_bool { &masks.call_method1("view", ("uint8",))? } else { masks };
     let pixels = array::<u8, Ix3>(bytes, "masks")?;
     let size = size(pixels.shape()[1] as i64, pixels.shape()[2] as i64)?;
@@ -85,7 +86,8 @@ pub(crate) fn strings_to_rle<'py>(
     width: i64,
 ) -> PyResult<RleArrays<'py>> {
     let as_bytes = |(index, text): (usize, &Bound<'py, PyAny>)| {
-        let text = text.cast::<PyBytes>().map_err(|_| PyTypeError::new_err(format!("strings[{index}] must be bytes")))?;
+        let text =
+            text.cast::<PyBytes>().map_err(|_| PyTypeError::new_err(format!("strings[{index}] must be bytes")))?;
         Ok(text.as_bytes().to_vec())
     };
     let texts = strings.iter().enumerate().map(as_bytes).collect::<PyResult<Vec<_>>>()?;
@@ -190,6 +192,9 @@ pub(crate) fn rle_subtract_pairs<'py>(
     Ok(to_arrays(py, call(py, || core::subtract(a, b))?))
 }
 
+/// `counts` and `offsets` of the pieces, and the mask each comes from.
+type PieceArrays<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
+
 /// The connected pieces of every mask and the index of the mask each comes from.
 #[pyfunction]
 #[pyo3(signature = (counts, offsets, height, width, connectivity=8))]
@@ -200,7 +205,7 @@ pub(crate) fn rle_components<'py>(
     height: i64,
     width: i64,
     connectivity: i64,
-) -> PyResult<(Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>)> {
+) -> PyResult<PieceArrays<'py>> {
     let connectivity = match connectivity {
         4 => core::Connectivity::Four,
         8 => core::Connectivity::Eight,
