@@ -131,7 +131,7 @@ def predict(
         raise ConfigError(
             "there are no prompts: a model is asked about a box or a point",
             where="prompts",
-            fix=f"pass box=[xmin, ymin, xmax, ymax] or point=[x, y] (--box, --point), or prompts= (--prompts): {FILE_HELP}",
+            fix=f"pass box= or point= (--box x,y,x,y or --point x,y), or prompts= (--prompts): {FILE_HELP}",
         )
     sources, bad = _sources(images)
     asked = _match(sources, named, for_all)

@@ -109,12 +109,13 @@ def _draw_mask(
     xmax, ymax = box[2:] + line_px + 1
     window = image[ymin:ymax, xmin:xmax]
     inside = mask.numpy()[0, ymin:ymax, xmin:xmax]
+    outline = inside & ~_erode(inside, line_px) if line_px else np.zeros_like(inside)
     levels = np.arange(256)
     for channel, value in enumerate(fill):
         blended = (levels * (1.0 - opacity) + value * opacity + 0.5).astype(np.uint8)
-        window[inside, channel] = blended[window[inside, channel]]
-    if line_px:
-        window[inside & ~_erode(inside, line_px)] = fill
+        plane = window[..., channel]
+        np.copyto(plane, blended[plane], where=inside)
+        np.copyto(plane, np.uint8(value), where=outline)
 
 
 def _erode(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
