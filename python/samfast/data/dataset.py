@@ -189,7 +189,8 @@ def load_dataset(
             else a column of ``metadata.csv`` or a function from an image's name to its group. Byte-identical images
             are always one group.
         seed: of automatic sets.
-        max_bad: share of images that may be unusable (they are left out and listed) before that is an error.
+        max_bad: share of images that may be unusable (they are left out and listed) before that is an error; one of
+            a ``limit`` may be in any case.
         strict: make any unusable image an error.
 
     Returns:
@@ -207,16 +208,22 @@ def load_dataset(
     listing = detection.listing()
     kind = choose_kind(target, listing.kind)
     items, problems, given = _given_sets(folder, listing)
+    if listing.classes:  # what can be known to be wrong is said before the files are read
+        map_classes(listing.classes, classes, merge)
+    if group != "auto":
+        make_groups([item.name for item in items], [item.name for item in items], group, listing.columns)
     if limit is not None:
         items = _limit(items, given, limit)
+    if not items:
+        raise DataError("it has no images" if not listing.items else "all of its images are in no set", where=folder)
     decode, store = DecodeSpec(), Store()
     found, trouble = scan(items, decode, store)
     coding = listing.coding(facts_of(found))
     found, unreadable = _drop_misread(found, coding)
     trouble += unreadable
-    if not items:
-        raise DataError("no images left to read", where=folder)
-    check_share_of_bad(trouble, len(items), folder, max_bad=max_bad, strict=strict)
+    allowed = 0 if strict else max(int(max_bad * len(items) + 1e-9), int(limit is not None and max_bad > 0))
+    why = "strict=True allows none" if strict else f"max_bad={max_bad:g} allows {allowed}"
+    check_share_of_bad(trouble, len(items), folder, allowed=allowed, why=why)
     class_map = map_classes(coding.classes, classes, merge)
     samples, places, annotation_hash = _targets(found, coding, class_map, kind, store, given)
 

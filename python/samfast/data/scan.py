@@ -125,21 +125,27 @@ def _with_size_hints(refused: Sequence[_Refused], found: Sequence[Scanned]) -> l
     return problems
 
 
-def check_share_of_bad(problems: Sequence[Problem], count: int, root: Path, *, max_bad: float, strict: bool) -> None:
-    """Stop if more than ``max_bad`` of ``count`` images cannot be used, or with ``strict`` if any cannot.
+def check_share_of_bad(problems: Sequence[Problem], count: int, root: Path, *, allowed: int, why: str) -> None:
+    """Stop if more than ``allowed`` of ``count`` images cannot be used, or none can.
+
+    Args:
+        problems: of all images; those with ``excluded`` count.
+        count: of images read.
+        root: the data set's folder.
+        allowed: number of images.
+        why: the option that allows so many.
 
     Raises:
         DataError: with the first of them and their number by kind.
     """
     bad = [problem for problem in problems if problem.excluded]
-    if not bad or (len(bad) <= max_bad * count and not strict and len(bad) < count):
+    if len(bad) <= allowed and len(bad) < count:
         return
-    limit = "strict=True allows none" if strict else f"max_bad={max_bad:g} allows {max_bad:.0%}"
     kinds = ", ".join(f"{number} {kind}" for kind, number in Counter(problem.kind for problem in bad).most_common())
     lines = [f"    {problem.name}: {problem.kind}: {problem.detail}" for problem in bad[:SHOWN]]
     if len(bad) > SHOWN:
         lines.append(f"    ... and {len(bad) - SHOWN} more")
-    what = f"{len(bad)} of {count} images cannot be used ({limit}): {kinds}"
+    what = f"{len(bad)} of {count} images cannot be used ({why}): {kinds}"
     fix = "mend or remove these files" + ("" if len(bad) == count else ", or raise max_bad to leave them out")
     raise DataError("\n".join((what, *lines)), where=root, fix=fix)
 

@@ -119,7 +119,7 @@ def build_target(raw: Raw, reading: Reading, class_map: ClassMap, kind: TargetKi
                 labels.append(class_map.index[meant])
     masks = raw.masks[np.array(objects, np.int64)]
     classes = np.array(labels, np.int64)
-    ignore = _one(raw.masks[np.array(ignored, np.int64)])
+    ignore = raw.masks[np.array(ignored, np.int64)].union()
     if ignored and objects:
         ignore = ignore.subtract(masks.union())
     ids: Sequence[str]
@@ -153,14 +153,6 @@ def _by_class(
         ids += [f"component:{names[label]}@{at // masks.height},{at % masks.height}" for at in first.tolist()]
     joined = Masks.concatenate(found) if found else Masks.empty(masks.height, masks.width)
     return joined, np.array(labels, np.int64), ids
-
-
-def _one(masks: Masks) -> Masks:
-    """The union of ``masks``; of none of them, one mask of no pixels."""
-    if len(masks):
-        return masks.union()
-    pixels = masks.height * masks.width
-    return Masks(masks.height, masks.width, np.array([pixels], np.uint32), np.array([0, 1], np.int64))
 
 
 def _natural(name: str) -> tuple[int, int, str]:

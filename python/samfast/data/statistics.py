@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samfast.data.dataset import Dataset
 from samfast.data.parallel import parallel_map
-from samfast.data.types import SPLITS, Problem, Sample
+from samfast.data.types import SPLITS, AnnotationState, Problem, Sample
 
 SHOWN_NAMES = 4
 SHOWN_CLASSES = 25
@@ -83,9 +84,11 @@ def measure(dataset: Dataset) -> Statistics:
     found = list(parallel_map(read, annotated, "Measuring the annotations"))
     areas = np.concatenate([one[3] for one in found]) if found else np.zeros(0, np.int64)
     labels = np.concatenate([one[4] for one in found]) if found else np.zeros(0, np.int64)
-    states = ("labelled", "empty", "missing")
     return Statistics(
-        counts={split: {state: len(dataset.of(split, state=state)) for state in states} for split in SPLITS},
+        counts={
+            split: {state: len(dataset.of(split, state=state)) for state in get_args(AnnotationState)}
+            for split in SPLITS
+        },
         heights=np.array([sample.size[0] for sample in dataset.samples], np.int64),
         widths=np.array([sample.size[1] for sample in dataset.samples], np.int64),
         foreground=np.array([one[0] for one in found], np.float64),

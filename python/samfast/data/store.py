@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from samfast.errors import DataError
 
-
 ALIGNMENT = 8
 """Of every array, in bytes: kernels refuse views that are not aligned to their dtype."""
 

@@ -40,7 +40,7 @@ class UnusableError(DataError):
 
     Attributes:
         kind: the label the problem is counted under.
-        size: (height, width) of the annotation, where that is what is wrong.
+        size: (height, width) of a mask file, where that is what is wrong.
     """
 
     def __init__(self, kind: str, detail: str, *, size: tuple[int, int] | None = None) -> None:
@@ -49,8 +49,14 @@ class UnusableError(DataError):
         super().__init__(detail)
 
 
-def check_size(what: str, size: tuple[int, int], image: ImageHeader) -> None:
+def check_size(what: str, size: tuple[int, int], image: ImageHeader, *, is_file: bool) -> None:
     """Hold the (height, width) an annotation was drawn at against its image's.
+
+    Args:
+        what: the annotation, as the message calls it.
+        size: its (height, width).
+        image: its image.
+        is_file: whether it is a file of its own, which may have been taken for another.
 
     Raises:
         UnusableError: they differ.
@@ -59,7 +65,9 @@ def check_size(what: str, size: tuple[int, int], image: ImageHeader) -> None:
         return
     hint = " (that of the pixels before the EXIF rotation is applied)" if size == image.stored_size else ""
     found, expected = (f"{width} x {height}" for height, width in (size, image.size))
-    raise UnusableError("size mismatch", f"{what} is {found}{hint}, the image is {expected}", size=size)
+    raise UnusableError(
+        "size mismatch", f"{what} is {found}{hint}, the image is {expected}", size=size if is_file else None
+    )
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,7 @@ class Listing:
         problems: what is wrong already now, such as an image that is named but not there.
         kind: what one annotation stands for, unless the user asks for something else.
         coding: from the facts of all readable files to the meaning of their codes.
+        classes: the class names, where they are known before any file is read.
         columns: per image name, the columns of a table beside the data; for ``group=``.
     """
 
@@ -141,6 +150,7 @@ class Listing:
     problems: tuple[Problem, ...]
     kind: TargetKind
     coding: Callable[[Sequence[Mapping[int, int]]], Coding]
+    classes: tuple[str, ...] = ()
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 

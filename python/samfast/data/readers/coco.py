@@ -191,7 +191,7 @@ def _list(root: Path, documents: Sequence[_Document], problems: list[Problem]) -
         problems.append(Problem(below(root, documents[0].path), "unlisted images", detail, False))
     names = tuple(classes)
     reading = Reading({index: index for index in range(len(names))})
-    return Listing(tuple(items), tuple(problems), "instance", lambda _: Coding(names, lambda _: reading))
+    return Listing(tuple(items), tuple(problems), "instance", lambda _: Coding(names, lambda _: reading), names)
 
 
 def _image_folders(paths: Iterable[Path]) -> list[Path]:
@@ -277,7 +277,7 @@ def _annotate(
 ) -> Raw:
     declared = entry.get("height"), entry.get("width")
     if all(isinstance(side, int | float) and side > 0 for side in declared):
-        check_size("the size in the JSON", (int(declared[0] or 0), int(declared[1] or 0)), image)
+        check_size("the size in the JSON", (int(declared[0] or 0), int(declared[1] or 0)), image, is_file=False)
     height, width = image.size
     problems: list[tuple[str, str]] = []
     kept: dict[tuple[int, bytes], tuple[str, bool]] = {}
@@ -331,7 +331,10 @@ def _mask(segmentation: Any, height: int, width: int, label: str, problems: list
             problems.append(
                 ("degenerate polygon", f"{label}: {len(parts) - len(polygons)} of {len(parts)} parts dropped")
             )
-        mask = Masks.from_polygons([polygons], height, width)
+        try:
+            mask = Masks.from_polygons([polygons], height, width)
+        except DataError as error:
+            raise UnusableError("degenerate polygon", f"{label}: {error.what}") from None
     else:
         raise UnusableError("annotation without a mask", f"{label}: no segmentation, only a box")
     if not mask.area()[0]:

@@ -158,13 +158,13 @@ def _list(root: Path, sets: Sequence[_Folders], table: _Table | None, without: S
             items += _pairs_by_stem(root, folders, problems)
         if table is not None:
             columns = _columns(items, table)
-    return Listing(tuple(items), tuple(problems), "class", meaning, columns)
+    return Listing(tuple(items), tuple(problems), "class", meaning, columns=columns)
 
 
 def _annotate(mask: Path, image: ImageHeader) -> Raw:
     try:
         labels = read_labels(read_bytes(mask), mask)
-        check_size("the mask", (labels.shape[0], labels.shape[1]), image)
+        check_size("the mask", (labels.shape[0], labels.shape[1]), image, is_file=True)
         return encode_labels(labels)
     except UnusableError:
         raise
