@@ -14,7 +14,7 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
@@ -61,8 +61,10 @@ def prompt_tokens(encoder: PromptEncoder, coords: Tensor, labels: Tensor) -> Ten
         ``(P, M, C)`` tokens; zeros where there is nothing.
     """
     height, width = encoder.input_image_size
-    size = torch.tensor([width, height], dtype=torch.float32, device=coords.device)
-    code = position_code(encoder.pe_layer.positional_encoding_gaussian_matrix, (coords + 0.5) / size)
+    x, y = (coords + 0.5).unbind(-1)
+    code = position_code(
+        encoder.pe_layer.positional_encoding_gaussian_matrix, torch.stack([x / width, y / height], dim=-1)
+    )
     rows = [encoder.not_a_point_embed.weight, *(row.weight for row in encoder.point_embeddings)]
     meaning = torch.cat(rows)[(labels + 1).clamp(min=0)]  # (P, M, C)
     tokens = torch.where((labels >= 0)[..., None], code + meaning, meaning)
@@ -100,7 +102,7 @@ def decode(
     tokens = torch.cat([own.expand(asked.shape[0], -1, -1), asked], dim=1)  # (P, T, C)
     absent = F.pad((labels == NOTHING).to(tokens.dtype), (own.shape[0], 0))  # (P, T)
 
-    tokens, images = two_way(mask_decoder.transformer, tokens, images, positions, absent[:, None, None] * MASKED)
+    tokens, images = two_way(mask_decoder.transformer, tokens, images, positions, absent[:, None] * MASKED)
     logits = mask_logits(mask_decoder, tokens[:, 1 : own.shape[0]], images, side)
     return logits, mask_decoder.iou_prediction_head(tokens[:, 0])
 
@@ -115,42 +117,86 @@ def two_way(
         prompts: ``(P, T, C)``, both the first queries and the queries' position code.
         images: ``(P, N, C)``.
         positions: ``(N, C)``.
-        key_bias: ``(P, 1, 1, T)``, added to the attention scores wherever tokens are keys.
+        key_bias: ``(P, 1, T)``, added to the attention scores wherever tokens are keys.
     """
     tokens = prompts
     for block in transformer.layers:
         if block.skip_first_layer_pe:
-            tokens = attend(block.self_attn, tokens, tokens, tokens, key_bias)
+            tokens = tokens_to_tokens(block.self_attn, tokens, tokens, key_bias)
         else:
-            placed = tokens + prompts
-            tokens = tokens + attend(block.self_attn, placed, placed, tokens, key_bias)
+            tokens = tokens + tokens_to_tokens(block.self_attn, tokens + prompts, tokens, key_bias)
         tokens = block.norm1(tokens)
-        tokens = tokens + attend(block.cross_attn_token_to_image, tokens + prompts, images + positions, images)
+        tokens = tokens + tokens_to_image(block.cross_attn_token_to_image, tokens + prompts, images, positions)
         tokens = block.norm2(tokens)
         tokens = block.norm3(tokens + block.mlp(tokens))
-        images = block.norm4(
-            images + attend(block.cross_attn_image_to_token, images + positions, tokens + prompts, tokens, key_bias)
-        )
-    tokens = tokens + attend(transformer.final_attn_token_to_image, tokens + prompts, images + positions, images)
+        news = image_to_tokens(block.cross_attn_image_to_token, images, positions, tokens + prompts, tokens, key_bias)
+        images = block.norm4(images + news)
+    tokens = tokens + tokens_to_image(transformer.final_attn_token_to_image, tokens + prompts, images, positions)
     return transformer.norm_final_attn(tokens), images
 
 
-def attend(attention: Attention, query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | None = None) -> Tensor:
-    """Multi-head attention over ``attention``'s own projections; ``(P, *, C)`` each."""
-
-    def heads(x: Tensor) -> Tensor:
-        split: Tensor = x.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)  # (P, heads, *, C / heads)
-        return split
-
-    query, key, value = (
-        heads(attention.q_proj(query)),
-        heads(attention.k_proj(key)),
-        heads(attention.v_proj(value)),
-    )
-    bias = None if key_bias is None else key_bias.to(query.dtype)
+def tokens_to_tokens(attention: Attention, placed: Tensor, tokens: Tensor, key_bias: Tensor) -> Tensor:
+    """Self-attention of ``(P, T, C)`` tokens; ``placed`` are the tokens with their position code."""
+    query, key = (_heads(projection(placed), attention) for projection in (attention.q_proj, attention.k_proj))
+    value = _heads(attention.v_proj(tokens), attention)
+    bias = key_bias[:, None].to(query.dtype)  # (P, 1, 1, T)
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     out: Tensor = attention.out_proj(mixed.transpose(1, 2).flatten(2))
     return out
+
+
+# Between a handful of tokens and thousands of positions, the products are taken in the order in which the long side is
+# never projected: (q Wk) x^T instead of q (x Wk)^T, and (A x) Wv instead of A (x Wv). The position code is the same for
+# all prompts, so that it alone is projected.
+
+
+def tokens_to_image(attention: Attention, placed: Tensor, images: Tensor, positions: Tensor) -> Tensor:
+    """Cross-attention of ``(P, T, C)`` tokens, with their position code, to ``(P, N, C)`` images."""
+    scores = _scores(_heads(attention.q_proj(placed), attention), attention.k_proj, images, positions)
+    seen = scores.softmax(dim=-1).flatten(1, 2) @ images  # (P, heads * T, C)
+    values = _by_head(attention.v_proj.weight, attention)
+    mixed = seen.unflatten(1, (attention.num_heads, -1)) @ values.transpose(1, 2)  # (P, heads, T, d)
+    out: Tensor = attention.out_proj(mixed.transpose(1, 2).flatten(2) + attention.v_proj.bias)
+    return out
+
+
+def image_to_tokens(
+    attention: Attention, images: Tensor, positions: Tensor, placed: Tensor, tokens: Tensor, key_bias: Tensor
+) -> Tensor:
+    """Cross-attention of ``(P, N, C)`` images to ``(P, T, C)`` tokens; ``placed``: with their position code."""
+    scores = _scores(_heads(attention.k_proj(placed), attention), attention.q_proj, images, positions)
+    weights = (scores + key_bias[..., None]).softmax(dim=2).flatten(1, 2)  # (P, heads * T, N)
+    told = _heads(attention.v_proj(tokens), attention) @ _by_head(attention.out_proj.weight.t(), attention)
+    news: Tensor = weights.transpose(1, 2) @ told.flatten(1, 2) + attention.out_proj.bias  # (P, N, C)
+    return news
+
+
+def _scores(tokens: Tensor, projection: nn.Linear, images: Tensor, positions: Tensor) -> Tensor:
+    """Scaled products of projected ``(P, heads, T, d)`` tokens and ``projection(images + positions)``.
+
+    Returns:
+        ``(P, heads, T, N)``.
+    """
+    heads, width = tokens.shape[1], tokens.shape[-1]
+    tokens = tokens * width**-0.5
+    weight = projection.weight.unflatten(0, (heads, width))  # (heads, d, C)
+    of_images = (tokens @ weight).flatten(1, 2) @ images.transpose(1, 2)  # (P, heads * T, N)
+    placed = projection(positions).unflatten(1, (heads, width))  # (N, heads, d)
+    of_positions = torch.einsum("phtd,nhd->phtn", tokens, placed)
+    scores: Tensor = of_images.unflatten(1, (heads, -1)) + of_positions
+    return scores
+
+
+def _heads(x: Tensor, attention: Attention) -> Tensor:
+    """``(P, T, heads * d)`` to ``(P, heads, T, d)``."""
+    split: Tensor = x.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+    return split
+
+
+def _by_head(weight: Tensor, attention: Attention) -> Tensor:
+    """``(heads * d, C)`` to ``(heads, d, C)``."""
+    split: Tensor = weight.unflatten(0, (attention.num_heads, -1))
+    return split
 
 
 def mask_logits(decoder: MaskDecoder, tokens: Tensor, images: Tensor, side: int) -> Tensor:
