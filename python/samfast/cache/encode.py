@@ -78,8 +78,15 @@ class Encoder:
     @torch.inference_mode()
     def __call__(self, samples: Sequence[Sample], images: NDArray[np.float32]) -> Features:
         """Encode ``(B, 3, size, size)`` images, model frame; features in the storage dtype."""
-        with _exact_float32(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_bfloat16):
-            features = self._sam.encode(torch.from_numpy(images).to(self.device))
+        try:
+            with _exact_float32(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_bfloat16):
+                features = self._sam.encode(torch.from_numpy(images).to(self.device))
+        except torch.OutOfMemoryError:
+            raise CacheError(
+                f"{self.device} has not enough memory to encode {len(images)} images at once",
+                where="batch_size",
+                fix="give a smaller batch_size and run again: it continues",
+            ) from None
         stored = {name: tensor.to(self._storage) for name, tensor in features.items()}
         for name, tensor in stored.items():
             if not bool(tensor.isfinite().all()):

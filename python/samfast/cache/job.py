@@ -168,7 +168,7 @@ def _plan(dataset: Dataset, folder: Path, manifest: Manifest) -> _Todo:
     twins = len(dataset.samples) - len(samples)
     say(f"cache {folder}: {len(dataset.samples)} images" + (f", {twins} of them identical to another" if twins else ""))
     if lost:
-        say(f"  {len(lost)} shards of earlier jobs are gone; their images are encoded again")
+        say(f"  shards of earlier jobs that are gone: {len(lost)}; their images are encoded again")
     if len(todo) < len(samples):
         say(f"  {len(samples) - len(todo)} are there already")
     if todo:
@@ -300,7 +300,8 @@ def _listed(bad: list[tuple[str, str]]) -> str:
 
 
 def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
+    unit, name = (1e9, "GB") if num_bytes >= 1e9 else (1e6, "MB") if num_bytes >= 1e6 else (1e3, "kB")
+    return f"{num_bytes / unit:.1f} {name}"
 
 
 def _duration(seconds: float) -> str:

@@ -78,7 +78,7 @@ def create_cache(folder: Path, manifest: Manifest, sam: Sam) -> None:
 
 
 def _require_free(folder: Path) -> None:
-    """Raise unless ``folder`` is not there, empty, or what a process left that died while it made a cache."""
+    """Raise unless ``folder`` is not there, empty, or one in which a process makes or has tried to make a cache."""
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -86,8 +86,8 @@ def _require_free(folder: Path) -> None:
             "the cache is to be a folder, and this is a file", where=folder, fix="give another out="
         )
     remove_stale(folder)
-    others = sorted(entry.name for entry in os.scandir(folder))
-    if others:
+    others = sorted(entry.name for entry in os.scandir(folder) if not entry.name.endswith(".tmp"))
+    if others and CACHE_JSON not in others:
         raise OutputExistsError(
             f"the folder holds something else than a cache: {', '.join(others[:3])}",
             where=folder,
