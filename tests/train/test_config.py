@@ -22,7 +22,13 @@ def test_flood_study_is_the_study() -> None:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_explicit_arguments_override_every_recipe(recipe: str) -> None:
     config = TrainConfig.make(recipe, lr=5e-5, epochs=3, schedule="constant", seed=None)
-    assert (config.recipe, config.lr, config.epochs, config.schedule.kind, config.seed) == (recipe, 5e-5, 3, "constant", 0)
+    assert (config.recipe, config.lr, config.epochs, config.schedule.kind, config.seed) == (
+        recipe,
+        5e-5,
+        3,
+        "constant",
+        0,
+    )
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -68,8 +68,16 @@ def test_tables_come_back(kind: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["linear", 3, None, {"kind": "step", "size": 3}, {"kind": "step", "step_size": 0}, {"kind": "step", "gamma": "x"}]
-    + [{"kind": "cosine", "warmup_epochs": -1}, {"kind": "step", "gamma": 0.0}],
+    [
+        "linear",
+        3,
+        None,
+        {"kind": "step", "size": 3},
+        {"kind": "step", "step_size": 0},
+        {"kind": "step", "gamma": "x"},
+        {"kind": "step", "gamma": 0.0},
+        {"kind": "cosine", "warmup_epochs": -1},
+    ],
 )
 def test_what_is_no_schedule_is_refused(value) -> None:
     with pytest.raises(ConfigError, match="schedule"):

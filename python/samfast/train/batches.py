@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from samfast.data import Dataset
 from samfast.data.types import Sample
 from samfast.frames import PreprocessSpec
+from samfast.inference.prompt_sets import point_prompts
 from samfast.inference.tokens import Tokens, tokenize
-from samfast.prompts import PADDING, Prompts, draw_keys
+from samfast.prompts import PADDING, concatenate, draw_keys
 from samfast.train.config import TrainConfig
 from samfast.train.regimes import choose_objects, get_regime, training_prompts, visible
 from samfast.train.targets import soft_targets
@@ -75,8 +76,8 @@ def make_batch(
 ) -> Batch:
     """Draw prompts on ``samples`` and lay everything out for a step."""
     regime = get_regime(config.regime)
-    prompts: list[Prompts] = []
-    targets: list[NDArray[np.float32]] = []
+    prompts = [point_prompts(np.zeros((0, 1, 2)))]  # an image may have no object outside the ignored region
+    targets = [np.zeros((0, spec.low_res, spec.low_res), np.float32)]
     weights: list[NDArray[np.float32]] = []
     frames = [spec.frame(*sample.size) for sample in samples]
     for index, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
@@ -97,12 +98,11 @@ def make_batch(
         )
         prompts.append(replace(drawn, image_index=np.full(len(drawn), index, np.int64)))
         targets += [soft] * config.prompts_per_object
-    low_res = (0, spec.low_res, spec.low_res)
-    asked = Prompts.concatenate(prompts)
+    asked = concatenate(prompts)
     return Batch(
         features=read(samples),
         tokens=left_aligned(tokenize(asked, frames)),
-        target=np.concatenate(targets) if targets else np.zeros(low_res, np.float32),
+        target=np.concatenate(targets),
         weight=np.stack(weights),
         is_one_point=asked.is_one_point,
     )

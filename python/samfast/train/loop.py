@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from samfast.cache import EmbeddingCache, cache_embeddings
 from samfast.data import Dataset, load_dataset
-from samfast.data.types import Sample
+from samfast.data.types import Sample, Split
 from samfast.errors import CacheError, DataError, RunError, StaleCacheError
 from samfast.models.allocator import keep_heap
 from samfast.models.checkpoints import load_model
@@ -123,13 +123,13 @@ def train_decoder(
         if found is not None:
             say(f"this run is finished: {found.path}")
             return found
-    tables = {"data": record["dataset"] | {"splits": None}, "base": {"checkpoint": record["encoder"]["checkpoint"]}}
+    tables = {"data": dict(dataset.options), "base": {"checkpoint": record["encoder"]["checkpoint"]}}
     folder = claim(out, default, record, config.to_toml(**tables), overwrite=overwrite)
     say(f"run: {folder.path}")
     keep_heap()
 
     def read(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
-        return cache.read([sample.key for sample in samples])
+        return cache.read(samples)
 
     folder.begin()
     fit(folder, sam, dataset, train, val, read, config, device=compute, precision=precision)
@@ -215,13 +215,13 @@ def _train_epoch(
     return {**{name: value / prompts for name, value in sums.items()}, "lr": trainer.learning_rate(step - 1)}
 
 
-def labelled(dataset: Dataset, split: str) -> list[Sample]:
+def labelled(dataset: Dataset, split: Split) -> list[Sample]:
     """The samples of a set that prompted training can use: those with objects.
 
     Raises:
         DataError: there are none.
     """
-    samples = [sample for sample in dataset.of(split) if sample.state == "labelled" and sample.annotation_ids]
+    samples = list(dataset.of(split, state="labelled"))
     if not samples:
         why = "training needs objects" if split == "train" else "the best epoch is chosen on the val set"
         raise DataError(
@@ -263,10 +263,10 @@ def _check_model(cache: EmbeddingCache, name: str, sam: Sam | None, checkpoint: 
 
 def _check_rows(cache: EmbeddingCache, dataset: Dataset, samples: Sequence[Sample]) -> None:
     """Raise unless every sample has a row in the cache."""
-    missing = [sample.name for sample in samples if sample.key not in cache]
+    missing = cache.missing(samples)
     if missing:
         raise CacheError(
-            f"the cache lacks {len(missing)} of {len(samples)} images, such as {missing[0]}",
+            f"the cache lacks {len(missing)} of {len(samples)} images, such as {missing[0].name}",
             where=cache.path,
             fix=f"encode them: samfast cache {dataset.root} --model {cache.model} --out {cache.path}",
         )

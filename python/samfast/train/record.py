@@ -66,6 +66,7 @@ def run_record(
         cache=str(cache.path.resolve()),
         dataset={
             "root": str(dataset.root.resolve()),
+            "options": dict(dataset.options),
             "annotation_hash": dataset.annotation_hash,
             "classes": list(dataset.classes),
             "target_kind": dataset.target_kind,

@@ -13,7 +13,7 @@ from samfast.errors import ConfigError
 from samfast.inference.contract import MULTIMASK, SINGLE, OutputContract
 from samfast.inference.prompt_sets import box_prompts, point_prompts
 from samfast.masks import Masks
-from samfast.prompts import PADDING, Prompts, draw_keys, jitter_boxes, sample_points
+from samfast.prompts import PADDING, Prompts, concatenate, draw_keys, jitter_boxes, sample_points
 
 _CHOICE, _FIRST_PROMPT = 0, 1
 """Draw numbers: one chooses the objects of an epoch, the others draw their prompts."""
@@ -108,7 +108,7 @@ def training_prompts(
     """
     masks = visible(target)[objects]
     ids = [target.ids[index] for index in objects]
-    return Prompts.concatenate(
+    return concatenate(
         [
             regime.draw(masks, draw_keys(seed, sample.key, ids, epoch=epoch, draw=_FIRST_PROMPT + round_))
             for round_ in range(prompts_per_object)
@@ -118,4 +118,4 @@ def training_prompts(
 
 def visible(target: Target) -> Masks:
     """The target's masks without the ignored pixels."""
-    return target.masks.subtract(target.ignore) if len(target.ignore) else target.masks
+    return target.masks.subtract(target.ignore) if target.ignore.area().any() else target.masks

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from samfast.errors import CheckpointError, RunError
+from samfast.data import Dataset, load_dataset
+from samfast.errors import CheckpointError, DataError, RunError
 from samfast.frames import PreprocessSpec
 from samfast.inference.contract import OutputContract
 from samfast.train.config import TrainConfig
@@ -98,6 +99,35 @@ class Run:
     def selected_epoch(self) -> int:
         """The epoch whose weights are kept: the best on the val set, 0 if training improved nothing."""
         return int(self._open_best()[1]["epoch"])
+
+    def dataset(self) -> Dataset:
+        """The data set that was trained on, opened again as it was then.
+
+        Raises:
+            DataError: it is gone, cannot be opened again, or its sets have become others.
+        """
+        info = self.record["dataset"]
+        options = info["options"]
+        if str(options["group"]).startswith("function "):
+            raise DataError(
+                f"the run's data was grouped by a {options['group']}, which a run does not keep",
+                where=info["root"],
+                fix="open it with load_dataset(..., group=...) and pass it as data=",
+            )
+        names = ("classes", "merge", "limit", "target", "group", "seed")
+        dataset = load_dataset(info["root"], **{name: options[name] for name in names})
+        if "split" in options:
+            dataset = dataset.split(**options["split"])
+        for split, before in info["splits"].items():
+            moved = {sample.name for sample in dataset.samples if sample.split != split} & set(before)
+            if moved:
+                raise DataError(
+                    f"the data has changed: {len(moved)} images that were in the {split} set are not any more, such as"
+                    f" {min(moved)}",
+                    where=info["root"],
+                    fix="keep the sets in a splits.json beside the data, or pass a data set as data=",
+                )
+        return dataset
 
     def decoder_state(self) -> dict[str, Tensor]:
         """The kept weights: ``prompt_encoder.*`` and ``mask_decoder.*``, float32.

@@ -14,7 +14,7 @@ def soft_targets(masks: Masks, ignore: Masks, frame: Frame) -> tuple[NDArray[np.
 
     Args:
         masks: ``N`` masks, original frame, none of whose pixels is ignored.
-        ignore: one mask or none, original frame.
+        ignore: one mask, original frame.
         frame: of the image.
 
     Returns:
@@ -23,7 +23,7 @@ def soft_targets(masks: Masks, ignore: Masks, frame: Frame) -> tuple[NDArray[np.
     """
     target = masks.rasterize(frame)
     weight = frame.coverage()
-    if len(ignore) == 0:
+    if not ignore.area().any():
         return target, weight
     counted = 1 - ignore.rasterize(frame)[0]
     target = np.divide(target, counted, out=np.zeros_like(target), where=counted > 0)

@@ -39,11 +39,10 @@ def validate(
         if len(target.masks) == 0:
             continue
         embedding = Embedding(read([sample]), (segmenter.spec.frame(*sample.size),))
-        ignore = target.ignore if len(target.ignore) else None
         for kind in kinds:
             prompts = evaluation_prompts(kind, target, sample, seed=seed)
             masks = segment(segmenter, embedding, prompts).masks
-            values = scores(overlap_counts(masks, target.masks, ignore))
+            values = scores(overlap_counts(masks, target.masks, target.ignore))
             for metric in ("iou", "dice"):
                 found[f"val_{metric}_{kind}"].append(float(values[metric].mean()))
     means = {name: float(np.mean(values)) for name, values in found.items()}

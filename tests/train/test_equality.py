@@ -1,0 +1,145 @@
+"""Cached equals encoder-in-the-loop: the same losses, step for step, and controls that must not pass.
+
+Tolerances are relative: 0 where the embeddings are the same bits, 1e-5 over 50 steps where float32 embeddings are
+computed again in other batches, 1e-4 at the first step and 1e-3 over 50 for a float16 cache.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from samfast.cache import EmbeddingCache
+from samfast.data import Dataset
+from samfast.data.types import Sample
+from samfast.models.sam import Sam
+from samfast.train.batches import Read, epoch_batches
+from samfast.train.config import TrainConfig
+from samfast.train.engine import Trainer
+
+STEPS = 50
+FP32, FP16_FIRST, FP16 = 1e-5, 1e-4, 1e-3
+
+
+@pytest.fixture
+def samples(dataset: Dataset) -> list[Sample]:
+    return list(dataset.of("train", state="labelled"))
+
+
+def encoder_in_the_loop(
+    dataset: Dataset, sam: Sam, *, preprocess: Callable | None = None, autocast: bool = False, at_once: int = 1
+) -> Read:
+    """Encode each image whenever it is asked for, ``at_once`` copies in a batch."""
+    preprocess = preprocess or sam.spec.preprocess
+
+    @torch.inference_mode()
+    def read(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+        rows = []
+        for sample in samples:
+            image = torch.from_numpy(preprocess(dataset.image(sample)))
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                rows.append(sam.encode(image.expand(at_once, -1, -1, -1))["image_embeddings"][:1].float().numpy())
+        return {"image_embeddings": np.concatenate(rows)}
+
+    return read
+
+
+def remembered(read: Read, samples: Sequence[Sample]) -> Read:
+    """``read``, called once a sample."""
+    rows = {sample.key: read([sample]) for sample in samples}
+
+    def look_up(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+        return {name: np.concatenate([rows[sample.key][name] for sample in samples]) for name in rows[samples[0].key]}
+
+    return look_up
+
+
+def train(dataset: Dataset, samples: list[Sample], read: Read, decoder: Sam, *, regime: str, steps: int) -> np.ndarray:
+    """``(steps,)`` losses of a training run that starts from ``decoder`` and leaves it as it is."""
+    config = TrainConfig.make("flood-study", regime=regime, batch_size=2, max_prompts=2, epochs=steps, device="cpu")
+    per_epoch = -(-len(samples) // config.batch_size)
+    trainer = Trainer(copy.deepcopy(decoder), config, steps_per_epoch=per_epoch, device=torch.device("cpu"))
+    losses: list[float] = []
+    for epoch in range(1, steps + 1):
+        for batch in epoch_batches(dataset, samples, read, config, decoder.spec, epoch=epoch):
+            losses.append(trainer.step(batch, len(losses))["loss"])
+            if len(losses) == steps:
+                return np.array(losses)
+    raise AssertionError
+
+
+def deviation(losses: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    return np.abs(losses - reference) / np.abs(reference)
+
+
+def test_equal_embeddings_give_equal_bits(dataset, samples, sam, cache) -> None:
+    live = encoder_in_the_loop(dataset, sam)
+    asked = live(samples)["image_embeddings"]
+    assert np.array_equal(cache.read(samples)["image_embeddings"], asked)
+    decoder = cache.decoder()
+    cached = train(dataset, samples, cache.read, decoder, regime="point+box", steps=8)
+    assert np.array_equal(cached, train(dataset, samples, live, decoder, regime="point+box", steps=8))
+    assert np.unique(cached).size == 8
+
+
+@pytest.mark.parametrize("regime", ["point", "box"])
+def test_cached_equals_encoder_in_the_loop(dataset, samples, sam, cache, make_cache, regime) -> None:
+    decoder = cache.decoder()
+    again = remembered(encoder_in_the_loop(dataset, sam, at_once=3), samples)
+    assert not np.array_equal(again(samples)["image_embeddings"], cache.read(samples)["image_embeddings"])
+    live = train(dataset, samples, again, decoder, regime=regime, steps=STEPS)
+    single = train(dataset, samples, cache.read, decoder, regime=regime, steps=STEPS)
+    half = train(dataset, samples, make_cache("float16").read, decoder, regime=regime, steps=STEPS)
+    assert deviation(single, live).max() <= FP32
+    assert deviation(half, live)[0] <= FP16_FIRST
+    assert deviation(half, live).max() <= FP16
+    assert live[-6:].mean() < live[:6].mean()  # it does train
+
+
+def neighbours_row(dataset: Dataset, samples: list[Sample], sam: Sam, cache: EmbeddingCache) -> Read:
+    following = dict(zip([s.key for s in samples], [*samples[1:], samples[0]], strict=True))
+    return lambda asked: cache.read([following[sample.key] for sample in asked])
+
+
+def bf16_encoder(dataset: Dataset, samples: list[Sample], sam: Sam, cache: EmbeddingCache) -> Read:
+    return encoder_in_the_loop(dataset, sam, autocast=True)
+
+
+def zeroed_relative_positions(dataset: Dataset, samples: list[Sample], sam: Sam, cache: EmbeddingCache) -> Read:
+    broken = copy.deepcopy(sam)
+    tables = [p for name, p in broken.named_parameters() if "rel_pos" in name]
+    assert tables
+    assert all(table.abs().max() > 0 for table in tables)
+    with torch.no_grad():
+        for table in tables:
+            table.zero_()
+    return encoder_in_the_loop(dataset, broken)
+
+
+def padding_before_normalisation(dataset: Dataset, samples: list[Sample], sam: Sam, cache: EmbeddingCache) -> Read:
+    spec = sam.spec
+
+    def preprocess(image: np.ndarray) -> np.ndarray:
+        resized = spec.resize_image(image)
+        padded = np.zeros((spec.size, spec.size, 3), np.float32)
+        padded[: resized.shape[0], : resized.shape[1]] = resized
+        return ((padded - np.float32(spec.mean)) / np.float32(spec.std)).transpose(2, 0, 1)
+
+    return encoder_in_the_loop(dataset, sam, preprocess=preprocess)
+
+
+@pytest.mark.parametrize(
+    "control", [neighbours_row, bf16_encoder, zeroed_relative_positions, padding_before_normalisation]
+)
+def test_what_differs_does_not_pass(dataset, samples, sam, cache, control) -> None:
+    decoder = cache.decoder()
+    steps = 6
+    reference = train(dataset, samples, cache.read, decoder, regime="box", steps=steps)
+    wrong = remembered(control(dataset, samples, sam, cache), samples)
+    off = deviation(train(dataset, samples, wrong, decoder, regime="box", steps=steps), reference)
+    assert off[0] > FP16_FIRST
+    assert off.max() > FP16
