@@ -201,7 +201,9 @@ def _verify_run(folder: Path) -> dict[str, Any]:
 def _verify_bundle(folder: Path) -> dict[str, Any]:
     from samfast.runtime import OnnxBundle
 
-    return dict(OnnxBundle(folder).verify())
+    bundle = OnnxBundle(folder)
+    bundle.verify()
+    return {"model": bundle.model, "name": bundle.name}
 
 
 def _verify_data(folder: Path) -> dict[str, Any]:

@@ -247,7 +247,7 @@ def label_map(prediction: Prediction) -> NDArray[Any]:
     """
     masks = prediction.masks
     if len(masks) == 1:
-        return masks.numpy()[0].astype(np.uint8) * np.uint8(255)
+        return np.where(masks.numpy()[0], np.uint8(255), np.uint8(0))
     labels = np.zeros((masks.height, masks.width), np.uint8 if len(masks) < 256 else np.uint16)
     for index in np.argsort(-masks.area(), kind="stable"):
         labels[masks[int(index)].numpy()[0]] = index + 1

@@ -37,7 +37,9 @@ class Reader:
 
     def embed(self, images: Sequence[np.ndarray]) -> Embedding:
         self.embedded += len(images)
-        return Embedding({"image": [image[..., 0] for image in images]}, tuple(SPEC.frame(*i.shape[:2]) for i in images))
+        return Embedding(
+            {"image": [image[..., 0] for image in images]}, tuple(SPEC.frame(*i.shape[:2]) for i in images)
+        )
 
     def decode(self, embedding: Embedding, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
         logits = np.full((len(tokens.labels), 4, SIDE, SIDE), -5.0, np.float32)
@@ -94,7 +96,9 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="session")
 def numbered_with_ignore(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return load_dataset(write_numbered(tmp_path_factory.mktemp("data") / "ignore", ignore_columns=14), target="component")
+    return load_dataset(
+        write_numbered(tmp_path_factory.mktemp("data") / "ignore", ignore_columns=14), target="component"
+    )
 
 
 @pytest.fixture

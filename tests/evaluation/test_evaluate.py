@@ -31,7 +31,9 @@ def numpy_scores(answer: np.ndarray, truth: np.ndarray, ignore: np.ndarray) -> d
     }
 
 
-def expected_rows(data: Dataset, answers: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> dict[str, dict[str, float]]:
+def expected_rows(
+    data: Dataset, answers: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> dict[str, dict[str, float]]:
     """Per image, the mean over objects of ``answers(red channel, target mask)`` against the target."""
     found = {}
     for sample in data.of("test"):
@@ -84,7 +86,9 @@ def test_ignored_pixels_do_not_count(numbered_with_ignore: Dataset, reader: Any,
     plain = {
         sample.name: np.mean(
             [
-                numpy_scores(shifted(4, answer)(numbered_with_ignore.image(sample)[..., 0], truth), truth, np.array(False))["iou"]
+                numpy_scores(
+                    shifted(4, answer)(numbered_with_ignore.image(sample)[..., 0], truth), truth, np.array(False)
+                )["iou"]
                 for truth in numbered_with_ignore.target(sample).masks.numpy()
             ]
         )
@@ -169,11 +173,14 @@ def test_seed_moves_points_and_nothing_else(numbered: Dataset, reader: Any) -> N
     assert first == other, "a perfect reader answers alike wherever the object is clicked"
 
 
-@pytest.mark.parametrize(("on", "caveat"), [("test", ""), ("val", "selected on this set"), ("train", "trained on this set")])
+@pytest.mark.parametrize(
+    ("on", "caveat"), [("test", ""), ("val", "selected on this set"), ("train", "trained on this set")]
+)
 def test_sets_that_are_not_unseen_carry_a_caveat(numbered: Dataset, reader: Any, on: str, caveat: str) -> None:
     report = evaluate(reader(), numbered, prompts=["box"], on=on)
     assert report.asked.caveat == caveat
-    assert (caveat in report.table()) and {row.split for row in report.rows} == {on}
+    assert caveat in report.table()
+    assert {row.split for row in report.rows} == {on}
 
 
 def test_val_stands_in_for_a_missing_test_set_and_says_so(numbered: Dataset, reader: Any) -> None:

@@ -82,11 +82,15 @@ def test_prompts_are_told_apart_and_padding_is_not_drawn() -> None:
 
 def test_box_is_drawn_where_it_is() -> None:
     image = np.full((200, 200, 3), 255, np.uint8)
-    drawn = overlay(image, Masks.empty(200, 200), prompts=box_prompts(np.array([[50, 60, 149, 120]])))
+    drawn = overlay(image, Masks.empty(200, 200), prompts=box_prompts(np.array([[50, 60, 149, 120], [5, 160, 9, 170]])))
     assert tuple(drawn[60, 100]) == tuple(drawn[90, 50]) == tuple(drawn[120, 100]) == tuple(drawn[90, 149]) == colour(0)
+    assert tuple(drawn[165, 5]) == colour(1)
     assert tuple(drawn[59, 100]) == HALO
     np.testing.assert_array_equal(drawn[65:115, 55:145], 255)
     np.testing.assert_array_equal(drawn[:50], 255)
+    alone = overlay(image, Masks.empty(200, 200), prompts=box_prompts(np.array([[50, 60, 149, 120]])))
+    assert tuple(alone[90, 50]) == (255, 255, 255)
+    assert tuple(alone[59, 100]) == HALO
 
 
 @pytest.mark.parametrize("size", [(219, 330), (3456, 5184)])

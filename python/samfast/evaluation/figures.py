@@ -27,7 +27,7 @@ BEFORE = "#9aa5b1"
 AFTER = ("#1f6feb", "#d9480f", "#2b8a3e", "#9c36b5", "#0b7285", "#c2255c")
 """Colours of tuned models, in the order of the table."""
 
-STYLE = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 9,
     "axes.edgecolor": FAINT,
@@ -61,7 +61,7 @@ def bars(lines: Sequence[Line], colours: Mapping[str, str]) -> str:
         axes = figure.subplots()
         position, ticks, names = 0.0, [], []
         for prompt in prompts:
-            axes.text(0.0, position - 0.15, f"by {prompt}", fontsize=9, fontweight="bold", color=INK, va="bottom")
+            axes.text(0.0, position + 0.2, f"by {prompt}", fontsize=9, fontweight="bold", color=INK, va="bottom")
             for line in (line for line in models if line.prompt == prompt):
                 position += 1.0
                 mean, std = line.mean["iou"], line.std["iou"]
@@ -71,8 +71,8 @@ def bars(lines: Sequence[Line], colours: Mapping[str, str]) -> str:
                 )
                 axes.text(1.015, position, f"{mean:.3f}", va="center", fontsize=8.5, color=INK)
                 ticks.append(position)
-                names.append(_plain_text(line.model))
-            position += 1.25
+                names.append(_plain_text(line.title))
+            position += 1.5
         for number, line in enumerate(marks):
             style = "--" if line.role == "floor" else ":"
             mean = line.mean["iou"]
@@ -87,6 +87,7 @@ def bars(lines: Sequence[Line], colours: Mapping[str, str]) -> str:
                 va="center",
                 fontsize=8,
                 color=INK,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.2},
             )
         axes.set(
             xlim=(0, 1), ylim=(position + 0.1 + 0.75 * len(marks), -0.7), yticks=ticks, xlabel="mean IoU over images"
@@ -105,6 +106,7 @@ def histograms(rows: Sequence[Row], pairs: Sequence[tuple[str | None, str]], col
         values.setdefault((row.model, row.prompt), []).append(row.iou)
     with matplotlib.rc_context(STYLE):
         figure = Figure((3.6 * max(2, len(prompts)), 2.45 * len(pairs)), layout="constrained")
+        handles: dict[str, Any] = {}
         grid = figure.subplots(len(pairs), len(prompts), squeeze=False, sharey="row")
         for (base, model), row_of_axes in zip(pairs, grid, strict=True):
             for prompt, axes in zip(prompts, row_of_axes, strict=True):
@@ -112,13 +114,14 @@ def histograms(rows: Sequence[Row], pairs: Sequence[tuple[str | None, str]], col
                     if label is None:
                         continue
                     mine = np.array(values[label, prompt])
-                    axes.hist(mine, BINS, color=colours[label], alpha=0.55, label=_plain_text(label))
+                    *_, filled = axes.hist(mine, BINS, color=colours[label], alpha=0.55)
+                    handles.setdefault(_plain_text(label), filled[0])
                     axes.hist(mine, BINS, color=colours[label], histtype="step", lw=1.3)
                     axes.axvline(float(mine.mean()), color=colours[label], lw=1.4, ls="--")
                 axes.set(xlim=(0, 1), xlabel="IoU of an image", title=f"by {prompt}")
                 axes.yaxis.get_major_locator().set_params(integer=True)
-                axes.legend(loc="upper left")
             row_of_axes[0].set_ylabel("images")
+        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=3)
         return _svg(figure, "histograms")
 
 

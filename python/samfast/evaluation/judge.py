@@ -173,7 +173,7 @@ def _checked_out(folder: Path, *, overwrite: bool) -> Path:
 def _data_of_first_run(models: Any) -> Dataset:
     """The data the first run among ``models`` was trained on, opened as it was then."""
     for model in listed(models):
-        opened = model if is_run(model) else open_model(model) if isinstance(model, str | Path) else None
+        opened: Any = open_model(model) if isinstance(model, str | Path) else model
         if is_run(opened):
             found: Dataset = opened.dataset()
             return found

@@ -187,5 +187,6 @@ def _flat(settings: Mapping[str, Any] | None, prefix: str = "") -> list[tuple[st
         if isinstance(value, Mapping):
             found += _flat(value, f"{prefix}{name}.")
         else:
-            found.append((f"{prefix}{name}", str(value)))
+            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            found.append((f"{prefix}{name}", text))
     return found

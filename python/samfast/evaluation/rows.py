@@ -90,6 +90,11 @@ class Line:
     std: Mapping[str, float]
     gain: Gain | None = None
 
+    @property
+    def title(self) -> str:
+        """The label, with what the model is."""
+        return f"{self.model} ({self.role})" if self.role in ("zero-shot", "tuned") else self.model
+
 
 def summarise(rows: Sequence[Row], bases: Mapping[str, str]) -> tuple[Line, ...]:
     """The lines of ``rows``, in the order in which their models and prompts appear.
@@ -145,13 +150,13 @@ def table_text(lines: Sequence[Line]) -> str:
 
     >>> row = Row("a.png", "test", "tiny", "zero-shot", "box", 1, 0.5, 0.66, 0.9, 0.52)
     >>> print(table_text(summarise([row], {})))
-    model  prompt  IoU            Dice           precision      recall         IoU gained
-    tiny   box     0.500 ± 0.000  0.660 ± 0.000  0.900 ± 0.000  0.520 ± 0.000
+    model             prompt  IoU            Dice           precision      recall         IoU gained
+    tiny (zero-shot)  box     0.500 ± 0.000  0.660 ± 0.000  0.900 ± 0.000  0.520 ± 0.000
     """
     head = ["model", "prompt", *(METRIC_TITLES[metric] for metric in METRICS), "IoU gained"]
     body = [
         [
-            line.model,
+            line.title,
             line.prompt or "–",
             *(f"{line.mean[metric]:.3f} ± {line.std[metric]:.3f}" for metric in METRICS),
             gain_text(line),

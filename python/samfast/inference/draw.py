@@ -55,7 +55,7 @@ def overlay(
         masks: ``N`` masks of the image's size; mask ``i`` has the colour ``colour(i)``.
         opacity: of the fill, 0 (contours alone) to 1.
         prompts: original frame, on image 0. Foreground points are green with a plus, background points red with a
-            minus; a box has the colour of the mask at its position.
+            minus; a box is white where it is the only prompt, and else of the colour of the mask at its position.
         contours: draw each mask's outline.
 
     Returns:
@@ -137,7 +137,7 @@ def _draw_prompts(image: NDArray[np.uint8], prompts: Prompts, line_px: int) -> N
     pen = ImageDraw.Draw(canvas)
     has_box = prompts.has_box
     for index in np.flatnonzero(has_box):
-        _draw_box(pen, prompts.boxes[index], colour(int(index)), line_px)
+        _draw_box(pen, prompts.boxes[index], WHITE if len(prompts) == 1 else colour(int(index)), line_px)
     for points, labels in zip(prompts.points, prompts.labels, strict=True):
         for (x, y), label in zip(points, labels, strict=True):
             if label != PADDING:
@@ -156,7 +156,7 @@ def _draw_box(pen: ImageDraw.ImageDraw, box: NDArray[np.float32], fill: Colour, 
 
 def _draw_point(pen: ImageDraw.ImageDraw, x: float, y: float, is_positive: bool, line_px: int) -> None:
     """A disc with a white rim, and a plus or minus in it that tells the label without its colour."""
-    radius = 4 * line_px + 2
+    radius = 5 * line_px + 2
     rim = radius + line_px
     halo = rim + line_px
     for reach, shade in ((halo, HALO), (rim, WHITE), (radius, POSITIVE_FILL if is_positive else NEGATIVE_FILL)):
