@@ -210,3 +210,29 @@ def test_an_unreadable_file_names_the_reason(tmp_path, smooth, save, monkeypatch
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(DataError, match="Permission denied"):
         decode_image(path)
+
+
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {}), ("TIFF", {"compression": "tiff_lzw"})],
+)
+def test_the_cheap_check_refuses_exactly_what_decoding_refuses(encoded, smooth, format, options):
+    """Cut and damaged anywhere: an image that passes the check does not fail in the middle of a long job."""
+    rng = np.random.default_rng(0)
+    data = encoded(np.kron(smooth, np.ones((2, 2, 1), np.uint8)), format, **options)
+    damaged = [data[:cut] for cut in (*range(1, len(data), max(1, len(data) // 25)), len(data) - 2)]
+    for _ in range(25):
+        flipped = bytearray(data)
+        flipped[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+        damaged.append(bytes(flipped))
+
+    def refused(read, content):
+        try:
+            read(content)
+        except DataError:
+            return True
+        return False
+
+    outcomes = [(refused(check_image, content), refused(decode_image, content)) for content in damaged]
+    assert all(cheap == full for cheap, full in outcomes)
+    assert sum(cheap for cheap, _ in outcomes) >= 20

@@ -260,6 +260,7 @@ def load_dataset(
             "target": kind,
             "group": _group_name(group),
             "seed": seed,
+            "max_bad": max_bad,
             "decode": decode.to_dict(),
         },
         _columns=listing.columns,

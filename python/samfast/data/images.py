@@ -176,7 +176,7 @@ def stretch(grey: NDArray[Any]) -> NDArray[np.uint8]:
     NaN and infinities become 0, and so does an image of a single value.
 
     >>> stretch(np.array([[100, 200], [300, 4000]], np.uint16))
-    array([[  0,   6],
+    array([[  0,   7],
            [ 13, 255]], dtype=uint8)
     """
     values = grey.astype(np.float64)
