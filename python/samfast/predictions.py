@@ -154,7 +154,7 @@ def predict(
     if writer is not None:
         writer.finish()
         say(f"predictions: {writer.folder}")
-    _tell(bad, "could not be read")
+    _tell("unreadable", bad)
     return results
 
 
@@ -287,7 +287,7 @@ def _sources(images: Any) -> tuple[list[_Source], list[str]]:
             except DataError as error:
                 bad.append(str(error))
     if not sources:
-        _tell(bad, "could not be read")
+        _tell("unreadable", bad)
         raise DataError(
             f"none of the {len(bad)} files is a usable image" if bad else "there are no images", where=str(images)[:200]
         )
@@ -351,7 +351,7 @@ def _match(
     asked = [
         (source, check_within([*for_all, *mine.get(source.name, [])], source.size, source.name)) for source in sources
     ]
-    _tell([source.name for source, prompts in asked if not prompts], "have no prompts, and are left out")
+    _tell("without prompts", [source.name for source, prompts in asked if not prompts])
     return [(source, prompts) for source, prompts in asked if prompts]
 
 
@@ -385,8 +385,8 @@ def _text(counts: Any) -> Any:
     return counts.decode("ascii") if isinstance(counts, bytes) else counts
 
 
-def _tell(names: Sequence[str], what: str) -> None:
+def _tell(what: str, names: Sequence[str]) -> None:
     if names:
         more = f"\n  and {len(names) - LISTED} more" if len(names) > LISTED else ""
         listing = "\n".join(f"  {name}" for name in names[:LISTED])
-        say(f"{len(names)} {'image' if len(names) == 1 else 'images'} {what}:\n{listing}{more}")
+        say(f"{what}, left out: {len(names)} {'image' if len(names) == 1 else 'images'}\n{listing}{more}")
