@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -338,7 +339,9 @@ def test_an_interrupt_ends_the_reading(many, monkeypatch):
 
     def interrupt(item, *_):
         seen.append(item)
-        raise KeyboardInterrupt
+        if item.name == "images/00.png":
+            raise KeyboardInterrupt
+        time.sleep(0.2)
 
     monkeypatch.setattr(scan, "_read", interrupt)
     with pytest.raises(KeyboardInterrupt):
