@@ -127,6 +127,7 @@ def tune(
         out=out,
         device=device,
         overwrite=overwrite,
+        keep_finished=True,
         **training,
     )
     seconds["train"] = watch.seconds
