@@ -283,3 +283,16 @@ def test_impossible_options(photos: Callable, small: Any, tmp_path: Path, option
         cache_embeddings(photos(1), model=small, out=tmp_path / "c", **options)
     assert caught.value.where == next(iter(options))
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.real
+def test_photographs_as_people_have_them(small: Any, tmp_path: Path, real_data: Path) -> None:
+    data = load_dataset(real_data / "flood", limit=24)
+    cache = cache_embeddings(data, model=small, out=tmp_path / "c", max_bad=0.0)
+    assert not cache.missing(data.samples)
+    sample = data.samples[-1]
+    with torch.inference_mode():
+        expected = small.encode(torch.from_numpy(small.spec.preprocess(data.image(sample)))[None])["image_embeddings"]
+    np.testing.assert_allclose(
+        cache.read([sample], dtype=np.float32)["image_embeddings"], expected, rtol=2**-10, atol=1e-5
+    )
