@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from samfast.data.textures import FloatImage, fractal_noise, photograph, surface
+from samfast.data.textures import FloatImage, fractal_noise, need_opencv, photograph, rgb, surface
 
 Mask = NDArray[np.bool_]
 
@@ -43,10 +43,14 @@ def shape_scene(
         The image, ``(H, W, 3)`` uint8 RGB, and its instance map, ``(H, W)`` int32: 0 is background, 1..n are the
         objects' visible pixels.
 
+    Raises:
+        RuntimeUnavailableError: OpenCV is not installed.
+
     >>> image, labels = shape_scene(0, 7, size=(96, 128))
     >>> image.shape, image.dtype.name, labels.shape, labels.dtype.name
     ((96, 128, 3), 'uint8', (96, 128), 'int32')
     """
+    need_opencv()
     rng = np.random.Generator(np.random.PCG64([seed, index]))
     canvas = _Canvas(rng, *size, earthy=rng.random() < 0.55)
     if canvas.earthy:
@@ -100,7 +104,8 @@ class _Canvas:
         window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         inside = mask[window]
         colour = self.object_colour() if colour is None else colour
-        fill = surface(self.rng, *inside.shape, colour, strength=float(self.rng.uniform(2, 28)))
+        height, width = inside.shape
+        fill = surface(self.rng, height, width, colour, strength=float(self.rng.uniform(2, 28)))
         np.copyto(self.image[window], fill, where=inside[..., None])
         self.count += labelled
         self.labels[window][inside] = self.count if labelled else 0
@@ -195,7 +200,7 @@ def _plots(canvas: _Canvas, count: int) -> NDArray[np.int64]:
     angle = rng.uniform(0, np.pi)
     u = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y
     v = np.float32(np.cos(angle)) * y - np.float32(np.sin(angle)) * x
-    seeds = rng.random((count, 2)).astype(np.float32) * np.float32([width, height])
+    seeds = rng.random((count, 2)).astype(np.float32) * rgb([width, height])
     stretch = np.float32(rng.uniform(0.4, 2.5))
     best = np.full((height, width), np.inf, np.float32)
     nearest = np.zeros((height, width), np.int64)
@@ -215,13 +220,18 @@ def _region(canvas: _Canvas) -> Mask:
     rng = canvas.rng
     height, width = canvas.height, canvas.width
     field = fractal_noise(
-        rng, height, width, canvas.side * float(rng.uniform(0.2, 0.9)), octaves=6, roughness=float(rng.uniform(0.3, 0.6))
+        rng,
+        height,
+        width,
+        canvas.side * float(rng.uniform(0.2, 0.9)),
+        octaves=6,
+        roughness=float(rng.uniform(0.3, 0.6)),
     )
     angle = rng.uniform(0, 2 * np.pi)
     slope = np.float32(rng.uniform(0, 2.5))
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :] * np.float32(np.cos(angle))
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(np.sin(angle))
-    field = field + slope * (x + y)
+    field = np.asarray(field + slope * (x + y), np.float32)
     mask = field > np.quantile(field[::4, ::4], 1 - rng.uniform(0.06, 0.6))
     return mask if rng.random() < 0.3 else _largest_piece(mask)
 

@@ -5,11 +5,34 @@ Everything draws from the generator it is given and from nothing else, in float3
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from samfast.errors import RuntimeUnavailableError
+
 FloatImage = NDArray[np.float32]
 """``(H, W)`` or ``(H, W, 3)`` float32."""
+
+
+def need_opencv() -> None:
+    """Say what to install where OpenCV is missing.
+
+    Raises:
+        RuntimeUnavailableError: OpenCV is not installed.
+    """
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        raise RuntimeUnavailableError(
+            f"generating images needs OpenCV: {error}", fix="pip install 'samfast[train]'"
+        ) from None
+
+
+def rgb(values: Sequence[float] | Sequence[Sequence[float]]) -> NDArray[np.float32]:
+    """One colour, or one a row, as float32."""
+    return np.asarray(values, np.float32)
 
 
 def fractal_noise(
@@ -113,7 +136,7 @@ def surface(
 def photograph(
     rng: np.random.Generator, scene: FloatImage, *, blur_px: float, noise: float, jpeg_quality: int | None
 ) -> NDArray[np.uint8]:
-    """What a camera makes of ``scene`` ``(H, W, 3)`` float32 RGB: blur, tone, sensor noise, JPEG. ``(H, W, 3)`` uint8."""
+    """What a camera makes of ``scene``, ``(H, W, 3)`` float32 RGB: blur, sensor noise and JPEG, ``(H, W, 3)`` uint8."""
     import cv2
 
     if blur_px > 0.2:
@@ -124,4 +147,5 @@ def photograph(
     if jpeg_quality is None:
         return image
     _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
-    return np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])
