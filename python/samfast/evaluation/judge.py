@@ -265,5 +265,6 @@ def _judged(contender: Contender) -> Judged:
         embeddings=contender.encoder.source(),
         metrics=() if run is None else tuple(run.metrics),
         config=None if run is None else run.config.to_dict(),
+        kept_epoch=None if run is None else run.selected_epoch,
         path=None if contender.path is None else str(contender.path),
     )

@@ -93,6 +93,7 @@ class Judged:
         embeddings: where they came from.
         metrics: a run's figures, one dict an epoch.
         config: a run's settings.
+        kept_epoch: the epoch whose weights a run kept; 0 is the untuned model.
         path: the run or bundle.
     """
 
@@ -104,7 +105,17 @@ class Judged:
     embeddings: str
     metrics: tuple[Mapping[str, Any], ...] = ()
     config: Mapping[str, Any] | None = None
+    kept_epoch: int | None = None
     path: str | None = None
+
+    def epoch_text(self) -> str:
+        """Which weights a run kept, or nothing."""
+        if self.kept_epoch is None:
+            return ""
+        last = max((entry.get("epoch", 0) for entry in self.metrics), default=0)
+        if self.kept_epoch == 0:
+            return f"no epoch of {last} was better on the val set than the untuned model, which was kept"
+        return f"weights of epoch {self.kept_epoch} of {last}, the best on the val set"
 
     def trained_text(self) -> str:
         """The trained parameters in number and percent, or nothing.
@@ -156,7 +167,8 @@ class Report:
 
     def table(self) -> str:
         """Plain text: what was asked, mean ± std over images of every model and prompt, trained parameters."""
-        trained = [f"{each.label}: {text}" for each in self.judged if (text := each.trained_text())]
+        texts = [(each.label, text) for each in self.judged for text in (each.trained_text(), each.epoch_text())]
+        trained = [f"{label}: {text}" for label, text in texts if text]
         lines = [
             self.asked.sentence(),
             "mean ± standard deviation over images, at original resolution",
