@@ -57,8 +57,9 @@ def test_the_config_file_reproduces_the_run(run, dataset, cache, tmp_path) -> No
     again = train_decoder(dataset, cache=cache, recipe=run.path / "config.toml", out=tmp_path / "again")
     assert again.config == run.config
     assert same_weights(run, again)
+    assert timeless(again) == timeless(run)
     other = train_decoder(dataset, cache=cache, recipe=run.path / "config.toml", out=tmp_path / "other", seed=4)
-    assert not same_weights(run, other)
+    assert timeless(other)[1:] != timeless(run)[1:]
 
 
 def test_metrics_hold_the_untuned_model_and_every_epoch(run, dataset, cache) -> None:
@@ -132,10 +133,6 @@ def test_an_interrupted_run_continues_to_the_same_bits(dataset, cache, tmp_path,
         assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     assert not all(torch.equal(t, states["whole"][2][n]) for n, t in states["whole"][3].items())
     assert same_weights(whole, resumed)
-
-    def timeless(run: Run) -> list[dict]:
-        return [{k: v for k, v in line.items() if "seconds" not in k} for line in run.metrics]
-
     assert timeless(resumed) == timeless(whole)
 
 
@@ -203,7 +200,7 @@ def test_labels_are_live(scenes, cache, run, sam, tmp_path, monkeypatch) -> None
     after = train_decoder(data, out=tmp_path / "after", **arguments)
     assert encoded == []
     assert after.dataset_info["annotation_hash"] != run.dataset_info["annotation_hash"]
-    assert not same_weights(run, after)
+    assert after.metrics[1]["loss"] != run.metrics[1]["loss"]
     sam.encode(torch.zeros(1))
     assert len(encoded) == 1  # the count counts
 
@@ -298,3 +295,7 @@ def test_from_dict_reads_what_is_stored(run) -> None:
 def same_weights(one: Run, other: Run) -> bool:
     a, b = one.decoder_state(), other.decoder_state()
     return set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def timeless(run: Run) -> list[dict]:
+    return [{name: value for name, value in line.items() if "seconds" not in name} for line in run.metrics]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,7 +62,7 @@ def epoch_batches(
     order = epoch_order(samples, seed=config.seed, epoch=epoch)
     groups = [order[start : start + config.batch_size] for start in range(0, len(order), config.batch_size)]
     with ThreadPoolExecutor(1, "samfast-batch") as worker:
-        ahead = None
+        ahead: Future[Batch] | None = None
         for group in groups:
             ready, ahead = ahead, worker.submit(make_batch, dataset, group, read, config, spec, epoch=epoch)
             if ready is not None:

@@ -72,9 +72,7 @@ class Cosine:
 
 
 Schedule = Constant | Step | Cosine
-SCHEDULES: dict[str, type[Constant] | type[Step] | type[Cosine]] = {
-    schedule.kind: schedule for schedule in (Constant, Step, Cosine)
-}
+SCHEDULES: dict[str, type[Schedule]] = {schedule.kind: schedule for schedule in (Constant, Step, Cosine)}
 
 
 def to_schedule(value: Any) -> Schedule:
@@ -88,7 +86,9 @@ def to_schedule(value: Any) -> Schedule:
     """
     if isinstance(value, Constant | Step | Cosine):
         return value
-    table = {"kind": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}
+    table: dict[str, Any] = (
+        {"kind": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}
+    )
     kind = table.pop("kind", None)
     if kind not in SCHEDULES:
         raise ConfigError(f"{value!r} is no schedule", where="schedule", fix=f"choose from {', '.join(SCHEDULES)}")
