@@ -36,7 +36,7 @@ def flood_scene(seed: int, index: int) -> tuple[NDArray[np.uint8], Mask]:
         index: position in the stream; scenes can be made in any order.
 
     Returns:
-        The photo, ``(H, W, 3)`` uint8 RGB with sides of about 200 to 900 pixels, and its water, ``(H, W)`` bool.
+        The photo, ``(H, W, 3)`` uint8 RGB with sides of about 240 to 900 pixels, and its water, ``(H, W)`` bool.
 
     Raises:
         RuntimeUnavailableError: OpenCV is not installed.
@@ -48,7 +48,7 @@ def flood_scene(seed: int, index: int) -> tuple[NDArray[np.uint8], Mask]:
     need_opencv()
     rng = np.random.Generator(np.random.PCG64([seed, index]))
     aspect = rng.choice([4 / 3, 3 / 2, 16 / 9, 1.0, 3 / 4, 2 / 3], p=[0.32, 0.22, 0.18, 0.12, 0.1, 0.06])
-    long_px = int(rng.integers(340, 901))
+    long_px = int(rng.integers(420, 901))
     width = long_px if aspect >= 1 else round(long_px * aspect)
     height = round(long_px / aspect) if aspect >= 1 else long_px
     oblique = rng.random() < 0.5
