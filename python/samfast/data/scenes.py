@@ -22,6 +22,8 @@ from samfast.progress import track
 
 IMAGE_FOLDER, MASK_FOLDER, TABLE = "Image", "Mask", "metadata.csv"
 
+LEAST_WATER = 0.02
+"""Scenes of which a smaller share is water are drawn anew."""
 WATERS = rgb(
     [[146, 126, 98], [128, 112, 90], [120, 116, 98], [104, 106, 94], [96, 106, 106], [152, 140, 116], [78, 88, 86]]
 )
@@ -42,11 +44,20 @@ def flood_scene(seed: int, index: int) -> tuple[NDArray[np.uint8], Mask]:
         RuntimeUnavailableError: OpenCV is not installed.
 
     >>> photo, water = flood_scene(0, 3)
-    >>> photo.shape[:2] == water.shape, bool(0.02 < water.mean() < 0.95)
+    >>> photo.shape[:2] == water.shape, bool(0.02 <= water.mean() < 0.95)
     (True, True)
     """
     need_opencv()
-    rng = np.random.Generator(np.random.PCG64([seed, index]))
+    attempt = 0
+    while True:
+        rng = np.random.Generator(np.random.PCG64([seed, index, attempt]))
+        photo, water = _scene(rng)
+        if water.mean() >= LEAST_WATER:
+            return photo, water
+        attempt += 1
+
+
+def _scene(rng: np.random.Generator) -> tuple[NDArray[np.uint8], Mask]:
     aspect = rng.choice([4 / 3, 3 / 2, 16 / 9, 1.0, 3 / 4, 2 / 3], p=[0.32, 0.22, 0.18, 0.12, 0.1, 0.06])
     long_px = int(rng.integers(420, 901))
     width = long_px if aspect >= 1 else round(long_px * aspect)
