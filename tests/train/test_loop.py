@@ -205,6 +205,17 @@ def test_labels_are_live(scenes, cache, run, sam, tmp_path, monkeypatch) -> None
     assert len(encoded) == 1  # the count counts
 
 
+def test_without_a_cache_the_images_are_encoded_once(scenes, sam, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = {**QUICK, "epochs": 1, "regime": "box"}
+    first = train_decoder(scenes, model=sam, **arguments)
+    assert "9 to encode" in capsys.readouterr().err
+    second = train_decoder(scenes, model=sam, **arguments)
+    assert "to encode" not in capsys.readouterr().err
+    assert first.record["cache"] == second.record["cache"] == str(tmp_path / "scenes-tiny.samcache")
+    assert timeless(first) == timeless(second)
+
+
 def test_nan_keeps_the_last_good_epoch(dataset, cache, tmp_path, monkeypatch) -> None:
     losses = Trainer._losses
 

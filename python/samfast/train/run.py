@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,7 +113,7 @@ class Run:
                 where=info["root"],
                 fix="open it with load_dataset(..., group=...) and pass it as data=",
             )
-        names = ("classes", "merge", "limit", "target", "group", "seed")
+        names = ("classes", "merge", "limit", "target", "group", "seed", "max_bad")
         dataset = load_dataset(info["root"], **{name: options[name] for name in names})
         if "split" in options:
             dataset = dataset.split(**options["split"])
@@ -193,13 +192,11 @@ class Run:
             sam = self.sam(encoder=False)
         return TorchSegmenter(sam, self.contract, name=self.path.name, device=device)
 
-    def evaluate(
-        self, on: str = "test", *, data: Any = None, prompts: Sequence[str] = ("point", "box"), **options: Any
-    ) -> Report:
+    def evaluate(self, on: str = "test", *, data: Any = None, **options: Any) -> Report:
         """Judge the run; see :func:`samfast.evaluate`. ``data`` is what it was trained on by default."""
         from samfast.evaluation import evaluate
 
-        return evaluate([self], self.dataset() if data is None else data, prompts=prompts, on=on, **options)
+        return evaluate([self], data, on=on, **options)
 
     def predict(self, images: Any, **options: Any) -> Any:
         """Segment new images; see :func:`samfast.predict`."""
