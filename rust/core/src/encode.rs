@@ -1,5 +1,6 @@
 //! Between pixel arrays (row-major, one byte a pixel) and run lengths (column-major).
 
+use crate::columns::Changes;
 use crate::error::{BatchError, Result};
 use crate::parallel::fill_items;
 use crate::rle::{MaskBuf, Masks, Size};
@@ -19,70 +20,27 @@ pub fn encode(pixels: &[u8], size: Size) -> Result<MaskBuf> {
     }
     let count = pixels.len() / stride;
     MaskBuf::build(count, pixels.len() / 4, |mask, scratch: &mut Changes, out| {
-        scratch.find(&pixels[mask * stride..(mask + 1) * stride], size);
-        out.push(stride, scratch.intervals(size));
+        find_changes(&pixels[mask * stride..(mask + 1) * stride], size.width(), &mut scratch.found);
+        out.push(stride, scratch.intervals(size.height()));
         Ok(())
     })
 }
 
-/// Where columns of one mask change between background and foreground.
-#[derive(Default)]
-struct Changes {
-    /// (row, column) in row-major order.
-    found: Vec<(u32, u32)>,
-    /// Where each column begins in `rows`.
-    starts: Vec<usize>,
-    /// Rows of the changes, column by column, rising.
-    rows: Vec<u32>,
-}
-
-impl Changes {
-    fn find(&mut self, pixels: &[u8], size: Size) {
-        let width = size.width();
-        self.found.clear();
-        let top = vec![0; width];
-        let mut above: &[u8] = &top;
-        for (y, row) in pixels.chunks_exact(width).enumerate() {
-            let (row_words, row_tail) = row.as_chunks::<8>();
-            let (above_words, above_tail) = above.as_chunks::<8>();
-            for (i, (a, b)) in above_words.iter().zip(row_words).enumerate() {
-                if a != b {
-                    compare(&mut self.found, y, i * 8, a, b);
-                }
+/// Gather where columns change: at the rows that differ from the row above.
+fn find_changes(pixels: &[u8], width: usize, found: &mut Vec<(u32, u32)>) {
+    found.clear();
+    let top = vec![0; width];
+    let mut above: &[u8] = &top;
+    for (y, row) in pixels.chunks_exact(width).enumerate() {
+        let (row_words, row_tail) = row.as_chunks::<8>();
+        let (above_words, above_tail) = above.as_chunks::<8>();
+        for (i, (a, b)) in above_words.iter().zip(row_words).enumerate() {
+            if a != b {
+                compare(found, y, i * 8, a, b);
             }
-            compare(&mut self.found, y, row_words.len() * 8, above_tail, row_tail);
-            above = row;
         }
-        self.sort_by_column(width);
-    }
-
-    /// Counting sort; stable, so that rows rise within a column.
-    fn sort_by_column(&mut self, width: usize) {
-        self.starts.clear();
-        self.starts.resize(width + 2, 0);
-        for &(_, x) in &self.found {
-            self.starts[x as usize + 2] += 1;
-        }
-        for x in 2..width + 2 {
-            self.starts[x] += self.starts[x - 1];
-        }
-        self.rows.clear();
-        self.rows.resize(self.found.len(), 0);
-        for &(y, x) in &self.found {
-            let slot = &mut self.starts[x as usize + 1];
-            self.rows[*slot] = y;
-            *slot += 1;
-        }
-    }
-
-    fn intervals(&self, size: Size) -> impl Iterator<Item = (usize, usize)> + '_ {
-        let height = size.height();
-        self.starts.windows(2).take(size.width()).enumerate().flat_map(move |(x, bounds)| {
-            self.rows[bounds[0]..bounds[1]].chunks(2).map(move |pair| {
-                let end = pair.get(1).map_or(height, |&row| row as usize);
-                (x * height + pair[0] as usize, x * height + end)
-            })
-        })
+        compare(found, y, row_words.len() * 8, above_tail, row_tail);
+        above = row;
     }
 }
 

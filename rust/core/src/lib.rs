@@ -6,6 +6,7 @@
 
 mod area;
 mod checksum;
+mod columns;
 mod components;
 mod encode;
 mod error;

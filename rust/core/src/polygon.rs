@@ -13,6 +13,7 @@
 //!
 //! Vertices are continuous corners: a square from 0 to 9 covers 81 pixels.
 
+use crate::columns::Changes;
 use crate::error::{Error, PolygonError, Result};
 use crate::rle::{MaskBuf, Size, check_offsets};
 use crate::sets::merged;
@@ -104,8 +105,8 @@ pub fn rasterize(polygons: Polygons<'_>, size: Size) -> Result<MaskBuf> {
 
 #[derive(Default)]
 struct Scratch {
-    /// Column-major positions at which one polygon toggles.
-    crossings: Vec<u32>,
+    /// Column crossings of one polygon. A closed line crosses every column an even number of times.
+    crossings: Changes,
     /// Foreground of all polygons of one object.
     intervals: Vec<(usize, usize)>,
 }
@@ -113,19 +114,13 @@ struct Scratch {
 impl Scratch {
     /// Append the foreground of one polygon.
     fn fill(&mut self, polygon: &[f64], size: Size) {
-        self.crossings.clear();
-        let vertex = |i: usize| (scaled(polygon[2 * i]), scaled(polygon[2 * i + 1]));
-        let points = polygon.len() / 2;
-        for i in 0..points {
-            cross(vertex(i), vertex((i + 1) % points), size, &mut self.crossings);
+        let (points, _) = polygon.as_chunks::<2>();
+        let vertex = |i: usize| points[i % points.len()].map(scaled);
+        self.crossings.found.clear();
+        for i in 0..points.len() {
+            cross(vertex(i), vertex(i + 1), size, &mut self.crossings.found);
         }
-        self.crossings.sort_unstable();
-        // Positions pair up over the whole mask; a last one without a partner reaches to the end.
-        self.intervals.extend(self.crossings.chunks(2).filter_map(|pair| {
-            let end = pair.get(1).map_or(size.pixels(), |&end| end as usize);
-            let start = pair[0] as usize;
-            (start < end).then_some((start, end))
-        }));
+        self.intervals.extend(self.crossings.intervals(size.height()).filter(|(start, end)| start < end));
     }
 }
 
@@ -133,8 +128,8 @@ fn scaled(coordinate: f64) -> i32 {
     (5.0 * coordinate + 0.5) as i32
 }
 
-/// Append the position of every column crossing of one edge, in units of a fifth of a pixel.
-fn cross((xs, ys): (i32, i32), (xe, ye): (i32, i32), size: Size, crossings: &mut Vec<u32>) {
+/// Append (row, column) of every column crossing of one edge, whose ends are in fifths of a pixel.
+fn cross([xs, ys]: [i32; 2], [xe, ye]: [i32; 2], size: Size, crossings: &mut Vec<(u32, u32)>) {
     // Column c is crossed between u = 5 c + 2 and 5 c + 3.
     let first = (xs.min(xe) + 2).div_euclid(5).max(0);
     let last = (xs.max(xe) - 3).div_euclid(5).min(i32::try_from(size.width() - 1).unwrap_or(i32::MAX));
@@ -146,7 +141,7 @@ fn cross((xs, ys): (i32, i32), (xe, ye): (i32, i32), size: Size, crossings: &mut
     let (xs, ys, xe, ye) = if backward { (xe, ye, xs, ys) } else { (xs, ys, xe, ye) };
     let mut push = |column: i32, v: i32| {
         let row = if v < 2 { 0 } else { ((v as usize + 2) / 5).min(size.height()) };
-        crossings.push((column as usize * size.height() + row) as u32);
+        crossings.push((row as u32, column as u32));
     };
     if dx >= dy {
         let slope = f64::from(ye - ys) / f64::from(dx);

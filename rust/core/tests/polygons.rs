@@ -89,7 +89,7 @@ proptest! {
     #[test]
     fn a_polygon_equals_the_walk(polygon in polygon(), height in 1..70i64, width in 1..70i64) {
         let size = Size::new(height, width).unwrap();
-        prop_assert_eq!(rasterized(&[polygon.clone()], size), walked(&polygon, size));
+        prop_assert_eq!(rasterized(std::slice::from_ref(&polygon), size), walked(&polygon, size));
     }
 
     #[test]
