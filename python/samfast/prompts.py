@@ -1,9 +1,9 @@
 """Prompts: what is asked of a model, and the draws they come from.
 
 :class:`Prompts` is the value that crosses rooms. The draws (points, boxes) are kernels of ``samfast._rust`` fed by
-counter-based keys, so that a prompt depends on what it is for and never on threads, order or batch. From a key they take
-SplitMix64: draw ``n`` is ``mix(mix(key ^ purpose) + (n + 1) * 0x9E3779B97F4A7C15)``, the purpose being the eight bytes
-``"points  "`` or ``"boxes   "``, big-endian.
+counter-based keys, so that a prompt depends on what it is for and never on threads, order or batch. The stream of a key
+is SplitMix64: draw ``n`` is ``mix(mix(key ^ purpose) + (n + 1) * 0x9E3779B97F4A7C15)``, the purpose being the eight
+bytes ``"points  "`` or ``"boxes   "``, big-endian.
 """
 
 from __future__ import annotations
