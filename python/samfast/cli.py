@@ -155,7 +155,7 @@ def cache(
     checkpoint: Path | None,
     device: str,
     out: Path | None,
-    storage: str,
+    storage: Any,
     batch_size: int | None,
     **options: Any,
 ) -> None:

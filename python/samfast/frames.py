@@ -128,12 +128,14 @@ class Frame:
         """Map ``(..., 2)`` (x, y) points, original frame, pixel indices, to the model frame (``apply_coords``)."""
         height, width = self.resized
         scale = np.array([width / self.width, height / self.height])
-        return (np.asarray(points, np.float64) * scale).astype(np.float32)
+        return np.asarray(points * scale, dtype=np.float32)
 
     def boxes_to_model(self, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
         """Map ``(..., 4)`` [xmin, ymin, xmax, ymax] boxes of pixel indices from the original to the model frame."""
         boxes = np.asarray(boxes)
-        return self.points_to_model(boxes.reshape(*boxes.shape[:-1], 2, 2)).reshape(boxes.shape)
+        corners = boxes.reshape(*boxes.shape[:-1], 2, 2)
+        mapped: NDArray[np.float32] = self.points_to_model(corners).reshape(boxes.shape)
+        return mapped
 
     @property
     def cell(self) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -66,7 +66,7 @@ def bar(description: str, total: float | None, *, unit: str = "images") -> Itera
 
 def track(items: Iterable[T], description: str, *, total: float | None = None, unit: str = "images") -> Iterator[T]:
     """Iterate over ``items`` behind a progress bar."""
-    length = total if total is not None else (len(items) if hasattr(items, "__len__") else None)
+    length = len(items) if total is None and isinstance(items, Sized) else total
     with bar(description, length, unit=unit) as running:
         for item in items:
             yield item
