@@ -10,15 +10,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from samfast.errors import CheckpointError
 from samfast.models.architecture import ARCHITECTURES, OFFICIAL_FILES, Architecture, get_architecture
 from samfast.models.sam import Sam, empty_sam
-
-import torch  # isort: skip  # after sam, which explains a missing torch
-from safetensors.torch import load_file  # isort: skip
-from torch import Tensor  # isort: skip
 
 SHIPPED = "tiny.safetensors"
 

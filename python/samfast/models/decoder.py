@@ -94,7 +94,7 @@ def decode(
     """See :meth:`samfast.models.sam.Sam.decode`."""
     side = image_embeddings.shape[-1]
     positions = grid_code(prompt_encoder.pe_layer.positional_encoding_gaussian_matrix, side)  # (N, C)
-    images = image_embeddings.flatten(2).transpose(1, 2).index_select(0, image_index)  # (P, N, C)
+    images = image_embeddings.flatten(2).transpose(1, 2).contiguous().index_select(0, image_index)  # (P, N, C)
     images = images + dense_prompts(prompt_encoder, mask, has_mask)
 
     asked = prompt_tokens(prompt_encoder, coords, labels)  # (P, M, C)
