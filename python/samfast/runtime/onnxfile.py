@@ -102,16 +102,18 @@ def _fields(file: BinaryIO, path: Path) -> Iterator[tuple[int, int]]:
 def _next_field(file: BinaryIO, path: Path) -> tuple[int, int]:
     """(number, length) of the field at the file's position, which moves to its bytes; numbers are passed over."""
     key = _varint(file, path)
-    wire_type = key & 7
+    number, wire_type = key >> 3, key & 7
+    if number == 0:
+        raise _foreign(path)
     if wire_type == BYTES:
-        return key >> 3, _varint(file, path)
+        return number, _varint(file, path)
     if wire_type == VARINT:
         _varint(file, path)
     elif wire_type in (FIXED64, FIXED32):
         file.seek(8 if wire_type == FIXED64 else 4, os.SEEK_CUR)
     else:
         raise _foreign(path)
-    return key >> 3, 0
+    return number, 0
 
 
 def _varint(file: BinaryIO, path: Path) -> int:

@@ -1,0 +1,141 @@
+"""export_onnx: what it takes, what it refuses, and that a run's bundle predicts what the run predicts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from samfast.cache import cache_embeddings
+from samfast.data import load_dataset
+from samfast.data.shapes import shape_scene
+from samfast.errors import CheckpointError, ConfigError, ExportError, OutputExistsError, RunError
+from samfast.export import export_onnx, job
+from samfast.inference.prompt_sets import box_prompts
+from samfast.inference.segmenter import segment
+from samfast.models.fingerprint import hash_tensors
+from samfast.runtime import OnnxBundle, OnnxSegmenter
+from samfast.train import Run, train_decoder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(official_checkpoint: Callable[..., Path]) -> Path:
+    return official_checkpoint("tiny", 3)
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Run:
+    """A tiny model, tuned for one epoch on boxes."""
+    root = tmp_path_factory.mktemp("data") / "scenes"
+    splits: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for number, split in enumerate(("train", "train", "val", "test")):
+        image, labels = shape_scene(5, number, size=(96, 128))
+        name = f"images/{number}.png"
+        Image.fromarray(image).save(root / name)
+        Image.fromarray((labels > 0).astype(np.uint8)).save(root / f"masks/{number}.png")
+        splits[split].append(name)
+    (root / "splits.json").write_text(json.dumps(splits))
+    folder = tmp_path_factory.mktemp("runs")
+    dataset = load_dataset(root, target="component")
+    base = {"model": "tiny", "checkpoint": checkpoint, "device": "cpu"}
+    return train_decoder(
+        dataset,
+        **base,
+        cache=cache_embeddings(dataset, **base, out=folder / "c.samcache"),
+        regime="box",
+        epochs=1,
+        lr=1e-3,
+        out=folder / "boxes",
+    )
+
+
+@pytest.fixture(scope="session")
+def tuned(run: Run) -> OnnxBundle:
+    return export_onnx(run)
+
+
+def test_a_run_is_exported_beside_itself(run: Run, tuned: OnnxBundle) -> None:
+    assert tuned.path == run.path.with_name("boxes.onnxbundle")
+    assert tuned.name == "boxes (onnx)"
+    assert tuned.contract == run.contract
+    assert tuned.classes == tuple(run.dataset_info["classes"])
+    assert tuned.encoder.encoder["weights"] == run.record["encoder"]["parts"]["weights"]
+    assert tuned.decoder.weights_sha256 == hash_tensors(run.decoder_state())
+    about = tuned.info()["run"]
+    assert (about["name"], about["epoch"]) == ("boxes", run.selected_epoch)
+    assert about["annotation_hash"] == run.dataset_info["annotation_hash"]
+    text = json.dumps(tuned.info())
+    assert str(run.dataset_info["root"]) not in text  # a bundle travels, and says nothing of where it was made
+
+
+def test_a_run_and_its_bundle_predict_the_same(run: Run, tuned: OnnxBundle) -> None:
+    image, _ = shape_scene(6, 0, size=(120, 170))
+    boxes = box_prompts(np.array([[10, 12, 80, 90], [60, 30, 160, 110]]))
+    found, expected = (
+        segment(segmenter, segmenter.embed([image]), boxes)
+        for segmenter in (OnnxSegmenter(tuned, device="cpu"), run.segmenter(device="cpu"))
+    )
+    np.testing.assert_allclose(found.low_res, expected.low_res, atol=1e-3)
+    assert (found.masks.numpy() == expected.masks.numpy()).mean() >= 0.9999
+
+
+def test_another_encoder_than_the_runs(run: Run, official_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="another encoder"):
+        export_onnx(run.path, out=tmp_path / "x", checkpoint=official_checkpoint("tiny", 9))
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_name_of_a_model(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bundle = export_onnx("tiny", checkpoint=checkpoint)
+    assert bundle.path.resolve() == tmp_path / "tiny.onnxbundle"
+    assert bundle.decoder.run is None
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "exported tiny.onnxbundle" in err
+    assert f"logits within {bundle.decoder.parity['logit_difference']:.1e}" in err
+
+
+def test_what_is_no_model(draw_model: Callable, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="neither a model nor a run"):
+        export_onnx("vit_x", out=tmp_path / "x")
+    with pytest.raises(RunError, match="no training run"):
+        export_onnx(tmp_path, out=tmp_path / "x")
+    with pytest.raises(CheckpointError, match="vit_b needs its checkpoint"):
+        export_onnx("vit_b", out=tmp_path / "x")
+    with pytest.raises(ConfigError, match="decoder-only"):
+        export_onnx(draw_model("tiny", decoder_only=True), out=tmp_path / "x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_existing_bundle_is_known_before_the_work(sam: Any, tuned: OnnxBundle, monkeypatch: Any) -> None:
+    monkeypatch.setattr(job, "_write", lambda *_: pytest.fail("worked before it looked"))
+    with pytest.raises(OutputExistsError, match="overwrite"):
+        export_onnx(sam, out=tuned.path)
+
+
+def test_a_failed_gate_leaves_nothing(sam: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = job.measure_parity
+    monkeypatch.setattr(job, "measure_parity", lambda *models: replace(measure(*models), logit_difference=0.002))
+    with pytest.raises(ExportError, match=r"(?s)does not predict.*logits within 2\.0e-03"):
+        export_onnx(sam, out=tmp_path / "x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_half_precision_models_are_exported_in_full(draw_model: Callable, tmp_path: Path) -> None:
+    sam = draw_model("tiny", 4).half()
+    bundle = export_onnx(sam, out=tmp_path / "x")
+    assert next(sam.parameters()).dtype == torch.float16
+    assert bundle.decoder.dtype == "float32"
