@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from samfast.runtime import OnnxBundle
     from samfast.train import Run
 
-REPORT_NAME = "report"
+REPORT_NAME = "report.html"
 BUNDLE_NAME = "model.onnxbundle"
 
 QUICKSTART_SCENES = 72
@@ -134,10 +134,18 @@ def tune(
 
     watch = Stopwatch()
     say("\n4/5  judge it")
-    report = evaluate([run], dataset, prompts=prompts, selection=selection, cache=cache, seed=seed)
-    html = report.to_html(run.path / f"{REPORT_NAME}.html")
-    report.to_csv(run.path / f"{REPORT_NAME}.csv")
-    report.to_json(run.path / f"{REPORT_NAME}.json")
+    report = evaluate(
+        [run],
+        dataset,
+        prompts=prompts,
+        selection=selection,
+        cache=cache,
+        checkpoint=checkpoint,
+        device=device,
+        seed=seed,
+        out=run.path,
+        overwrite=True,
+    )
     seconds["evaluate"] = watch.seconds
 
     watch = Stopwatch()
@@ -145,7 +153,7 @@ def tune(
     bundle = export_onnx(run, out=run.path / BUNDLE_NAME, checkpoint=checkpoint, overwrite=True)
     seconds["export"] = watch.seconds
     say()
-    return TuneResult(run, report, Path(html), bundle, seconds)
+    return TuneResult(run, report, run.path / REPORT_NAME, bundle, seconds)
 
 
 def quickstart(*, out: str | Path = "samfast-quickstart", seed: int = 0, overwrite: bool = False) -> TuneResult:
