@@ -15,8 +15,8 @@ from samfast.inference.segmenter import Embedding
 from samfast.inference.tokens import Tokens
 from samfast.models.sam import Sam
 
-EMBED_PATCHES = 4096
-"""Patches encoded at once: enough to keep a device busy, and it bounds the memory of attention over whole images."""
+EMBED_BATCH = {"cuda": 4}
+"""Images encoded at once, by device type; one elsewhere: a batch brings no speed on a CPU and costs its memory."""
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -76,7 +76,7 @@ class TorchSegmenter:
         """
         if not images:
             raise ConfigError("there are no images to embed", where="images")
-        step = max(1, EMBED_PATCHES // self.spec.embedding**2)
+        step = EMBED_BATCH.get(self.device.type, 1)
         parts = []
         for start in range(0, len(images), step):
             batch = np.stack([self.spec.preprocess(image) for image in images[start : start + step]])
