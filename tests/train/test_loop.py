@@ -13,13 +13,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from samfast.cache import atomic
 from samfast.data import load_dataset
 from samfast.errors import CacheError, ConfigError, DataError, OutputExistsError, RunError, StaleCacheError
 from samfast.inference.contract import OutputContract
 from samfast.inference.prompt_sets import evaluation_prompts
 from samfast.inference.segmenter import Embedding, segment
 from samfast.models.sam import Sam
-from samfast.train import Run, TrainConfig, train_decoder
+from samfast.train import Run, TrainConfig, folder, train_decoder
 from samfast.train.engine import Trainer
 from samfast.train.folder import RunFolder
 
@@ -134,6 +135,41 @@ def test_an_interrupted_run_continues_to_the_same_bits(dataset, cache, tmp_path,
     assert not all(torch.equal(t, states["whole"][2][n]) for n, t in states["whole"][3].items())
     assert same_weights(whole, resumed)
     assert timeless(resumed) == timeless(whole)
+
+
+@pytest.mark.parametrize("killed_at", [0, 2, 4, 6, 8])
+def test_a_run_killed_at_any_write_continues(run, dataset, cache, tmp_path, monkeypatch, killed_at) -> None:
+    arguments = {"cache": cache, "out": tmp_path / "run", "seed": 3, "lr": 1e-3, "regime": "box", **QUICK}
+    written: list[Path] = []
+
+    def write_or_die(path: Path, parts) -> None:
+        if len(written) == killed_at:
+            raise KeyboardInterrupt
+        written.append(path)
+        atomic.write_new(path, parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "write_new", write_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            train_decoder(dataset, **arguments)
+    (tmp_path / "run" / ".0123.tmp").write_bytes(b"half")
+    again = train_decoder(dataset, **arguments)
+    assert again.is_finished
+    assert same_weights(again, run)
+    assert again.selected_epoch == run.selected_epoch
+    assert timeless(again) == timeless(run)
+
+
+def test_a_full_disk_keeps_what_was_finished(dataset, cache, tmp_path, monkeypatch) -> None:
+    def write_or_fill(path: Path, parts) -> None:
+        if path.name == "metrics.jsonl" and path.exists():
+            raise CacheError("the disk is full", where=path.parent, fix="make room")
+        atomic.write_new(path, parts)
+
+    monkeypatch.setattr(folder, "write_new", write_or_fill)
+    with pytest.raises(RunError, match=r"disk is full[\s\S]*make room"):
+        train_decoder(dataset, cache=cache, out=tmp_path / "run", **QUICK)
+    assert [line["epoch"] for line in Run(tmp_path / "run").metrics] == [0]
 
 
 def test_an_interrupted_run_of_other_settings_is_not_continued(dataset, cache, tmp_path, monkeypatch) -> None:
@@ -310,3 +346,15 @@ def same_weights(one: Run, other: Run) -> bool:
 
 def timeless(run: Run) -> list[dict]:
     return [{name: value for name, value in line.items() if "seconds" not in name} for line in run.metrics]
+
+
+def test_the_later_stages_are_one_call_away(run, dataset, monkeypatch) -> None:
+    asked: list = []
+    monkeypatch.setattr("samfast.evaluation.evaluate", lambda *a, **k: asked.append((a, k)))
+    monkeypatch.setattr("samfast.predictions.predict", lambda *a, **k: asked.append((a, k)))
+    run.evaluate("val", data=dataset, baselines=False)
+    run.predict("photos/", save="coco")
+    assert asked == [
+        (([run], dataset), {"on": "val", "baselines": False}),
+        ((run, "photos/"), {"save": "coco"}),
+    ]

@@ -13,6 +13,7 @@ from samfast.inference.contract import OutputContract
 from samfast.masks import Masks
 from samfast.train.config import REGIME_NAMES
 from samfast.train.regimes import REGIMES, choose_objects, get_regime, training_prompts
+from samfast.train.targets import visible
 
 H, W, N = 60, 90, 6
 
@@ -39,9 +40,8 @@ def arrays() -> tuple[np.ndarray, np.ndarray]:
 def target_of(masks: np.ndarray, ignore: np.ndarray, sample: Sample, order: list[int] | None = None) -> Target:
     order = list(range(N)) if order is None else order
     ids = tuple(sample.annotation_ids[n] for n in order)
-    return Target(
-        Masks.from_numpy(masks[order]), np.zeros(len(order), np.int64), ids, Masks.from_numpy(ignore[None]), "instance"
-    )
+    hidden = Masks.from_numpy(ignore[None])
+    return visible(Target(Masks.from_numpy(masks[order]), np.zeros(len(order), np.int64), ids, hidden, "instance"))
 
 
 def draw(regime: str, target: Target, sample: Sample, *, seed: int = 0, epoch: int = 1, rounds: int = 1):
@@ -80,10 +80,10 @@ def test_points_lie_inside_and_never_in_the_ignored_region(arrays, sample) -> No
 
 def test_boxes_are_jittered_around_the_visible_part(arrays, sample) -> None:
     masks, ignore = arrays
-    visible = masks & ~ignore
+    shown = masks & ~ignore
     boxes = np.stack([draw("box", target_of(masks, ignore, sample), sample, epoch=e).boxes for e in range(200)])
     for n in range(N):
-        y, x = np.nonzero(visible[n])
+        y, x = np.nonzero(shown[n])
         tight = np.array([x.min(), y.min(), x.max(), y.max()])
         side = np.array([x.max() - x.min() + 1, y.max() - y.min() + 1] * 2)
         off = boxes[:, n] - tight
@@ -128,8 +128,9 @@ def test_object_choice_is_fresh_each_epoch_and_skips_what_is_ignored(arrays, sam
     target = target_of(masks, ignore, sample)
     chosen = [choose_objects(target, sample, seed=0, epoch=e, at_most=2) for e in range(40)]
     assert all(len(c) == 2 for c in chosen)
-    assert {int(n) for c in chosen for n in c} == {0, 1, 3, 4, 5}
-    assert choose_objects(target, sample, seed=0, epoch=0, at_most=99).tolist() == [0, 1, 3, 4, 5]
-    order = [5, 3, 0, 1, 4, 2]
-    shuffled = choose_objects(target_of(masks, ignore, sample, order), sample, seed=0, epoch=7, at_most=2)
-    assert {order[n] for n in shuffled} == set(chosen[7].tolist())
+    assert target.ids == ("a0", "a1", "a3", "a4", "a5")
+    assert {int(n) for c in chosen for n in c} == set(range(5))
+    assert choose_objects(target, sample, seed=0, epoch=0, at_most=99).tolist() == list(range(5))
+    shuffled = target_of(masks, ignore, sample, [5, 3, 0, 1, 4, 2])
+    found = choose_objects(shuffled, sample, seed=0, epoch=7, at_most=2)
+    assert {shuffled.ids[n] for n in found} == {target.ids[n] for n in chosen[7]}

@@ -17,8 +17,8 @@ from samfast.inference.prompt_sets import point_prompts
 from samfast.inference.tokens import Tokens, tokenize
 from samfast.prompts import PADDING, concatenate, draw_keys
 from samfast.train.config import TrainConfig
-from samfast.train.regimes import choose_objects, get_regime, training_prompts, visible
-from samfast.train.targets import soft_targets
+from samfast.train.regimes import choose_objects, get_regime, training_prompts
+from samfast.train.targets import soft_targets, visible
 
 Read = Callable[[Sequence[Sample]], Mapping[str, NDArray[Any]]]
 """Where embeddings come from: samples to feature name to ``(n, ...)`` array, one row a sample."""
@@ -81,9 +81,9 @@ def make_batch(
     weights: list[NDArray[np.float32]] = []
     frames = [spec.frame(*sample.size) for sample in samples]
     for index, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
-        target = dataset.target(sample)
+        target = visible(dataset.target(sample))
         objects = choose_objects(target, sample, seed=config.seed, epoch=epoch, at_most=config.max_prompts)
-        soft, weight = soft_targets(visible(target)[objects], target.ignore, frame)
+        soft, weight = soft_targets(target.masks[objects], target.ignore, frame)
         weights.append(weight)
         if len(objects) == 0:
             continue

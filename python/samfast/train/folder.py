@@ -23,6 +23,8 @@ from samfast.errors import CacheError, OutputExistsError, RunError
 from samfast.train.run import BEST, CONFIG, FORMAT, METRICS, RUN_JSON, Run, is_run
 
 RESUME = "resume.pt"
+TEMPORARY = ".*.tmp"
+"""What a process that was killed while it wrote its first file leaves behind."""
 
 _OWN = (RUN_JSON, CONFIG, METRICS, BEST, RESUME)
 _DERIVED = ("report.*", "*.onnxbundle")
@@ -67,8 +69,8 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"the run's folder cannot be made: {error.strerror}", where=self.path) from None
         remove_stale(self.path)
-        self._write(CONFIG, self._config_toml.encode())
         self._write(RUN_JSON, _json({**self._record, "state": "training"}))
+        self._write(CONFIG, self._config_toml.encode())
 
     def save_best(self, weights: Mapping[str, Tensor], *, epoch: int) -> None:
         """Keep the weights that are best so far."""
@@ -80,11 +82,11 @@ class RunFolder:
         self, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any], metrics: list[dict[str, Any]]
     ) -> None:
         """Keep what the next epoch starts from."""
+        self._write(METRICS, "".join(json.dumps(line) + "\n" for line in metrics).encode())
         state = {"weights": dict(weights), "optimizer": optimizer, "metrics": json.dumps(metrics)}
         buffer = io.BytesIO()
         torch.save(state, buffer)
         self._write(RESUME, buffer.getbuffer())
-        self._write(METRICS, "".join(json.dumps(line) + "\n" for line in metrics).encode())
 
     def progress(self) -> Progress | None:
         """What an interrupted run had finished; None if that is nothing.
@@ -140,7 +142,7 @@ def claim(
             number += 1
             path = default.with_name(f"{default.name}-{number}")
         return RunFolder(path, record, config_toml)
-    path = Path(out)
+    path = Path(out).expanduser()
     obstacle = _obstacle(path, record)
     if overwrite and is_run(path):
         _remove_run(path)
@@ -157,7 +159,8 @@ def _obstacle(path: Path, record: dict[str, Any]) -> str | None:
     if not path.is_dir():
         return "this is a file, and a run is a folder"
     if not is_run(path):
-        return "this folder holds something that is no run" if any(path.iterdir()) else None
+        strangers = [entry for entry in path.iterdir() if not entry.match(TEMPORARY)]
+        return "this folder holds something that is no run" if strangers else None
     found = Run(path)
     if found.is_finished:
         return "this folder holds a finished run"

@@ -119,7 +119,7 @@ def train_decoder(
     record = run_record(config, dataset, cache, sam, checkpoint, precision=precision, device=compute)
     default = Path("runs") / f"{dataset.root.resolve().name}-{config.model}-{config.regime}"
     if keep_finished and out is not None and not overwrite:
-        found = finished_run(Path(out), record)
+        found = finished_run(Path(out).expanduser(), record)
         if found is not None:
             say(f"this run is finished: {found.path}")
             return found

@@ -83,12 +83,10 @@ def get_regime(name: str) -> Regime:
 def choose_objects(target: Target, sample: Sample, *, seed: int, epoch: int, at_most: int) -> NDArray[np.int64]:
     """The objects of an image that take part in an epoch, in the target's order.
 
-    Objects that lie wholly in the ignored region never do. Which others do depends on (seed, epoch, image, annotation)
-    alone.
+    Which they are depends on (seed, epoch, image, annotation) alone.
     """
-    alive = np.flatnonzero(visible(target).area() > 0)
-    keys = draw_keys(seed, sample.key, target.ids, epoch=epoch, draw=_CHOICE)[alive]
-    return np.sort(alive[np.argsort(keys, kind="stable")[:at_most]])
+    keys = draw_keys(seed, sample.key, target.ids, epoch=epoch, draw=_CHOICE)
+    return np.sort(np.argsort(keys, kind="stable")[:at_most])
 
 
 def training_prompts(
@@ -104,9 +102,21 @@ def training_prompts(
     """Fresh prompts for some objects of an image: ``prompts_per_object`` rounds, each in the order of ``objects``.
 
     Each prompt is keyed by (seed, epoch, image, annotation, round): it does not depend on the order of the data, the
-    batch it is in, or what else is drawn. None lies on an ignored pixel.
+    batch it is in, or what else is drawn.
+
+    Args:
+        regime: how they are drawn.
+        target: what can be seen of it, see :func:`~samfast.train.targets.visible`.
+        sample: the image.
+        objects: indices into the target's masks; at least one.
+        seed: of the run.
+        epoch: of the run.
+        prompts_per_object: rounds.
+
+    Returns:
+        original frame, all on image 0.
     """
-    masks = visible(target)[objects]
+    masks = target.masks[objects]
     ids = [target.ids[index] for index in objects]
     return concatenate(
         [
@@ -114,8 +124,3 @@ def training_prompts(
             for round_ in range(prompts_per_object)
         ]
     )
-
-
-def visible(target: Target) -> Masks:
-    """The target's masks without the ignored pixels."""
-    return target.masks.subtract(target.ignore) if target.ignore.area().any() else target.masks

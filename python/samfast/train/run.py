@@ -43,7 +43,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.record = _read_record(self.path)
 
     def __repr__(self) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from samfast.data import Dataset
-from samfast.data.types import Sample, Target
+from samfast.data.types import Sample
 from samfast.inference.prompt_sets import evaluation_prompts
 from samfast.inference.segmenter import Embedding, Segmenter, segment
 from samfast.metrics import overlap_counts, scores
 from samfast.train.batches import Read
-from samfast.train.regimes import visible
+from samfast.train.targets import visible
 
 
 def validate(
@@ -35,7 +34,7 @@ def validate(
     """
     found: dict[str, list[float]] = {f"val_{metric}_{kind}": [] for metric in ("iou", "dice") for kind in kinds}
     for sample in samples:
-        target = _judged(dataset.target(sample))
+        target = visible(dataset.target(sample))
         if len(target.masks) == 0:
             continue
         embedding = Embedding(read([sample]), (segmenter.spec.frame(*sample.size),))
@@ -47,12 +46,3 @@ def validate(
                 found[f"val_{metric}_{kind}"].append(float(values[metric].mean()))
     means = {name: float(np.mean(values)) for name, values in found.items()}
     return {"val_iou": float(np.mean([means[f"val_iou_{kind}"] for kind in kinds])), **means}
-
-
-def _judged(target: Target) -> Target:
-    """The target without the ignored pixels, and without the objects of which nothing is left."""
-    masks = visible(target)
-    alive = np.flatnonzero(masks.area() > 0)
-    return replace(
-        target, masks=masks[alive], classes=target.classes[alive], ids=tuple(target.ids[index] for index in alive)
-    )
