@@ -60,8 +60,8 @@ def info(path: str | Path) -> dict[str, Any]:
 def verify(path: str | Path) -> dict[str, Any]:
     """Check that an artifact is whole, down to its bytes.
 
-    A cache's rows are compared with their checksums, a run's and a bundle's weights are loaded and decode a prompt, a
-    data set's images and annotations are read.
+    A cache's rows and a bundle's graphs are compared with their checksums, a run's weights are loaded, a data set's
+    images and annotations are read.
 
     Returns:
         ``kind``, ``path``, and what was checked.
@@ -82,10 +82,10 @@ def open_segmenter(model: Any, *, checkpoint: str | Path | None = None, device: 
             :class:`~samfast.runtime.OnnxBundle` or its folder, or a
             :class:`~samfast.inference.segmenter.Segmenter`, which is returned as it is.
         checkpoint: of the base model; ``tiny`` and bundles need none, and a run remembers its own.
-        device: where torch models compute.
+        device: where the model computes.
 
     Raises:
-        ConfigError: ``model`` is none of these; the message lists what it could be.
+        ConfigError: ``model`` is none of these, and the message lists what it could be; or the device is none.
         CheckpointError: the base model's checkpoint is missing or of another model.
     """
     if is_segmenter(model):
@@ -100,7 +100,7 @@ def open_segmenter(model: Any, *, checkpoint: str | Path | None = None, device: 
         return cast("Segmenter", opened.segmenter(checkpoint=checkpoint, device=device, encoder=True))
     from samfast.runtime import OnnxSegmenter
 
-    return OnnxSegmenter(opened)
+    return OnnxSegmenter(opened, device=cast("Any", device))
 
 
 def open_model(model: Any) -> Any:

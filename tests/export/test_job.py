@@ -17,13 +17,23 @@ from PIL import Image
 from samfast.cache import cache_embeddings
 from samfast.data import load_dataset
 from samfast.data.shapes import shape_scene
-from samfast.errors import CheckpointError, ConfigError, ExportError, OutputExistsError, RunError
+from samfast.errors import (
+    CheckpointError,
+    ConfigError,
+    ExportError,
+    OutputExistsError,
+    RunError,
+    RuntimeUnavailableError,
+)
 from samfast.export import export_onnx, job
 from samfast.inference.prompt_sets import box_prompts
 from samfast.inference.segmenter import segment
 from samfast.models.fingerprint import hash_tensors
 from samfast.runtime import OnnxBundle, OnnxSegmenter
+from samfast.runtime.sessions import count_gpus
 from samfast.train import Run, train_decoder
+
+without_gpu = pytest.mark.skipif(count_gpus() > 0, reason="there is an NVIDIA GPU: nothing is missing here")
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +97,20 @@ def test_a_run_and_its_bundle_predict_the_same(run: Run, tuned: OnnxBundle) -> N
     )
     np.testing.assert_allclose(found.low_res, expected.low_res, atol=1e-3)
     assert (found.masks.numpy() == expected.masks.numpy()).mean() >= 0.9999
+
+
+def test_a_bundle_predicts_and_is_judged(run: Run, tuned: OnnxBundle) -> None:
+    image, _ = shape_scene(6, 1, size=(100, 90))
+    (ours,) = tuned.predict(image, box=[8, 9, 70, 66], save=())
+    (theirs,) = run.predict(image, box=[8, 9, 70, 66], save=())
+    assert (ours.prediction.masks.numpy() == theirs.prediction.masks.numpy()).mean() >= 0.9999
+    assert "boxes (onnx)" in tuned.evaluate(run.dataset(), prompts=("box",), on="val", baselines=False).table()
+
+
+@pytest.mark.parametrize("device", ["tpu", pytest.param("cuda", marks=without_gpu)])
+def test_a_device_that_is_not_there_is_no_silent_cpu(tuned: OnnxBundle, device: str) -> None:
+    with pytest.raises((ConfigError, RuntimeUnavailableError), match=f"device='{device}'"):
+        tuned.predict(np.zeros((9, 9, 3), np.uint8), box=[1, 1, 5, 5], save=(), device=device)
 
 
 def test_another_encoder_than_the_runs(run: Run, official_checkpoint: Callable[..., Path], tmp_path: Path) -> None:

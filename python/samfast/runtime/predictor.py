@@ -24,9 +24,11 @@ from samfast.runtime.sessions import Device
 class OnnxPredictor:
     """``SamPredictor`` (segment_anything) on an ONNX bundle: the same arguments, the same masks, no torch.
 
-    >>> predictor = OnnxPredictor("potholes.onnxbundle")  # doctest: +SKIP
-    >>> predictor.set_image("street.jpg")  # doctest: +SKIP
-    >>> masks, ious, low_res = predictor.predict(box=np.array([40, 60, 300, 200]))  # doctest: +SKIP
+    ::
+
+        predictor = OnnxPredictor("potholes.onnxbundle")
+        predictor.set_image("street.jpg")
+        masks, ious, low_res = predictor.predict(box=np.array([40, 60, 300, 200]))
 
     Args:
         bundle: an :class:`~samfast.runtime.bundle.OnnxBundle` or its folder.
