@@ -1,0 +1,130 @@
+"""What ``train_tiny.py`` trains on: generated images with prompts and low-res targets, by position in a stream."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samfast.data.shapes import shape_scene
+from samfast.models.architecture import get_architecture
+
+TRAIN_STREAM, VALIDATION_STREAM = 20000, 20001
+PROMPTS_PER_IMAGE = 8
+POINTS = 3
+"""Most points of one prompt."""
+POINT, BOX, SEVERAL = 0, 1, 2
+"""Kinds of prompt: one point, a box, several points."""
+KIND_SHARES = (0.45, 0.4, 0.15)
+SPEC = get_architecture("tiny").spec
+Batch = dict[str, Tensor]
+
+
+def example(stream: int, index: int, *, side: int = SPEC.size, validation: bool = False) -> Batch:
+    """One image of ``side`` pixels with its prompts and low-res targets, a pure function of the arguments."""
+    rng = np.random.default_rng([stream, index, 1])
+    size = [side, side]
+    if rng.random() < 0.5:
+        size[rng.integers(2)] = int(rng.integers(side * 9 // 16, side))
+    image, labels = shape_scene(stream, index, size=(size[0], size[1]))
+    while labels.max() == 0:
+        index += 1 << 32
+        image, labels = shape_scene(stream, index, size=(size[0], size[1]))
+    count = int(labels.max())
+    order = np.concatenate([rng.permutation(count) for _ in range(-(-PROMPTS_PER_IMAGE // count))]) + 1
+    padded = np.zeros((side, side), np.int32)
+    padded[: size[0], : size[1]] = labels
+    masks = padded[None] == order[:PROMPTS_PER_IMAGE, None, None]
+    coords = np.zeros((PROMPTS_PER_IMAGE, POINTS + 2, 2), np.float32)
+    codes = np.full((PROMPTS_PER_IMAGE, POINTS + 2), -10, np.int64)
+    kinds = rng.choice(3, PROMPTS_PER_IMAGE, p=KIND_SHARES)
+    if validation:
+        kinds = np.arange(PROMPTS_PER_IMAGE) % 2
+        masks = masks[np.arange(PROMPTS_PER_IMAGE) // 2]
+    for row, (kind, mask) in enumerate(zip(kinds, masks, strict=True)):
+        y, x = np.nonzero(mask)
+        if kind == BOX:
+            box = np.array([x.min(), y.min(), x.max(), y.max()], np.float32)
+            if not validation and rng.random() < 0.6:
+                reach = np.minimum(0.1 * np.tile(box[2:] - box[:2] + 1, 2), 0.08 * side)
+                box = np.clip(box + rng.uniform(-1, 1, 4) * reach, 0, np.tile(size[::-1], 2) - 1)
+            coords[row, POINTS:] = box.reshape(2, 2)
+            codes[row, POINTS:] = (2, 3)
+            continue
+        points = 1 if kind == POINT else int(rng.integers(2, POINTS + 1))
+        picks = rng.integers(len(x), size=points)
+        coords[row, :points, 0], coords[row, :points, 1] = x[picks], y[picks]
+        codes[row, :points] = 1
+        if points > 1 and rng.random() < 0.5:  # the last one says what is not wanted
+            coords[row, points - 1] = rng.random(2) * size[::-1] // 1
+            at = coords[row, points - 1].astype(int)
+            codes[row, points - 1] = int(mask[at[1], at[0]])
+        codes[row, POINTS] = -1
+    normal = (image.astype(np.float32) - np.float32(SPEC.mean)) / np.float32(SPEC.std)
+    pixels = np.zeros((3, side, side), np.float32)
+    pixels[:, : size[0], : size[1]] = normal.transpose(2, 0, 1)
+    cell = SPEC.size // SPEC.low_res
+    low = side // cell
+    target = masks.reshape(-1, low, cell, low, cell).mean(axis=(2, 4), dtype=np.float32)
+    out = {
+        "image": torch.from_numpy(pixels),
+        "coords": torch.from_numpy(coords),
+        "labels": torch.from_numpy(codes),
+        "kind": torch.from_numpy(np.asarray(kinds, np.int64)),
+        "target": torch.from_numpy(target),
+        "valid": torch.from_numpy(_coverage(size, low, cell)).expand(PROMPTS_PER_IMAGE, -1, -1),
+    }
+    if validation:
+        out["mask"] = torch.from_numpy(masks)
+    return out
+
+
+def _coverage(size: list[int], low: int, cell: int) -> np.ndarray:
+    rows, columns = (np.clip(length / cell - np.arange(low), 0, 1) for length in size)
+    return np.outer(rows, columns).astype(np.float32)
+
+
+class Stream(torch.utils.data.Dataset):
+    """The examples of one stream by position."""
+
+    def __init__(self, stream: int, side: int) -> None:
+        self.stream, self.side = stream, side
+
+    def __getitem__(self, index: int) -> Batch:
+        return example(self.stream, index, side=self.side)
+
+
+class From(torch.utils.data.Sampler):
+    """Positions ``first``, ``first + 1``, ... without end."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def __iter__(self) -> Iterator[int]:
+        index = self.first
+        while True:
+            yield index
+            index += 1
+
+
+def _worker(_: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(0)
+    os.nice(1)
+
+
+def batches(first: int, batch_size: int, side: int) -> Iterator[Batch]:
+    """Batches from position ``first`` of the training stream on, made by one background process."""
+    loader = torch.utils.data.DataLoader(
+        Stream(TRAIN_STREAM, side),
+        batch_size=batch_size,
+        sampler=From(first),
+        num_workers=1,
+        prefetch_factor=6,
+        worker_init_fn=_worker,
+    )
+    return iter(loader)
