@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import samfast.data
+import samfast
 from samfast.cli import EXIT_ERROR, EXIT_INTERRUPTED, cli, main
 
 
@@ -78,7 +78,7 @@ def test_options_reach_the_data(capsys: pytest.CaptureFixture[str], pairs: Path)
         ("train", "nowhere"),
         ("tune", "nowhere"),
         ("evaluate", "nowhere"),
-        ("predict", "nowhere", "nothing.png", "--point", "1,2"),
+        ("predict", "tiny", "nowhere.png", "--point", "1,2"),
         ("export", "nowhere"),
         ("info", "nowhere"),
         ("verify", "nowhere"),
@@ -119,7 +119,7 @@ def test_ctrl_c_says_how_to_go_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(samfast.data, "load_dataset", interrupted)
+    monkeypatch.setattr(samfast, "load_dataset", interrupted)
     code, _, err = run(capsys, "data", pairs)
     assert code == EXIT_INTERRUPTED
     assert "goes on from there" in err

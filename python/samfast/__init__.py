@@ -65,7 +65,12 @@ def __getattr__(name: str) -> Any:
     """Load a public name when it is first used: the heavy rooms stay closed until someone enters."""
     if name not in _HOME:
         raise AttributeError(f"module 'samfast' has no attribute {name!r}")
-    value = getattr(import_module(f"samfast.{_HOME[name]}"), name)
+    try:
+        value = getattr(import_module(f"samfast.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        from samfast.errors import explain_missing
+
+        raise explain_missing(error) from None
     globals()[name] = value
     return value
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from samfast.errors import SamfastError
+import samfast
+from samfast.errors import SamfastError, explain_missing
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; errors samfast raises on purpose are printed without a traceback."""
     warnings.showwarning = lambda message, *_: click.echo(f"warning: {message}", err=True)
     try:
-        code = cli.main(args=None if arguments is None else list(arguments), prog_name="samfast", standalone_mode=False)
+        code = _run(arguments)
     except SamfastError as error:
         click.echo(f"error: {error}", err=True)
         code = EXIT_ERROR
@@ -33,6 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo("\ninterrupted: what was finished is kept; the same command goes on from there", err=True)
         code = EXIT_INTERRUPTED
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run(arguments: Sequence[str] | None) -> Any:
+    try:
+        return cli.main(None if arguments is None else list(arguments), prog_name="samfast", standalone_mode=False)
+    except ModuleNotFoundError as error:
+        raise explain_missing(error) from None
 
 
 def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -135,9 +143,9 @@ def cli() -> None:
 @_seed
 def data(root: Path, **options: Any) -> None:
     """Look at a data set: its layout, its statistics, and what is wrong with it."""
-    from samfast.data import describe, load_dataset
+    from samfast.data import describe
 
-    click.echo(describe(load_dataset(root, **options)))
+    click.echo(describe(samfast.load_dataset(root, **options)))
 
 
 @cli.command()
@@ -160,11 +168,8 @@ def cache(
     **options: Any,
 ) -> None:
     """Encode every image once and keep the embeddings."""
-    from samfast.cache import cache_embeddings
-    from samfast.data import load_dataset
-
-    made = cache_embeddings(
-        load_dataset(root, **options),
+    made = samfast.cache_embeddings(
+        samfast.load_dataset(root, **options),
         model=model,
         checkpoint=checkpoint,
         out=out,
@@ -187,9 +192,7 @@ def cache(
 @_overwrite
 def train(root: Path, seed: int, **options: Any) -> None:
     """Train the mask decoder from cached embeddings."""
-    from samfast.train import train_decoder
-
-    click.echo(train_decoder(_load(root, options, seed), seed=seed, **options).path)
+    click.echo(samfast.train_decoder(_load(root, options, seed), seed=seed, **options).path)
 
 
 @cli.command()
@@ -204,9 +207,7 @@ def train(root: Path, seed: int, **options: Any) -> None:
 @_out
 def evaluate(models: tuple[str, ...], root: Path | None, **options: Any) -> None:
     """Judge models, runs and ONNX bundles with the same prompts on the same images."""
-    from samfast.evaluation import evaluate as judge
-
-    click.echo(judge(list(models), root, **options).table())
+    click.echo(samfast.evaluate(list(models), root, **options).table())
 
 
 @cli.command()
@@ -223,9 +224,7 @@ def evaluate(models: tuple[str, ...], root: Path | None, **options: Any) -> None
 @_overwrite
 def predict(model: str, images: tuple[Path, ...], **options: Any) -> None:
     """Segment images with a model, a run or an ONNX bundle."""
-    from samfast.predictions import predict as segment
-
-    results = segment(model, list(images), **options)
+    results = samfast.predict(model, list(images), **options)
     click.echo(f"{len(results)} images segmented")
 
 
@@ -236,9 +235,7 @@ def predict(model: str, images: tuple[Path, ...], **options: Any) -> None:
 @_overwrite
 def export(model: str, **options: Any) -> None:
     """Export a run, or a base model, as an ONNX bundle that predicts the same masks."""
-    from samfast.export import export_onnx
-
-    click.echo(export_onnx(model, **options).path)
+    click.echo(samfast.export_onnx(model, **options).path)
 
 
 @cli.command()
@@ -255,9 +252,7 @@ def export(model: str, **options: Any) -> None:
 @_overwrite
 def tune(root: Path, seed: int, **options: Any) -> None:
     """All of it: cache, train, evaluate, report and ONNX, from one folder of annotated images."""
-    from samfast.pipeline import tune as run_all
-
-    click.echo(run_all(_load(root, options, seed), seed=seed, **options).summary())
+    click.echo(samfast.tune(_load(root, options, seed), seed=seed, **options).summary())
 
 
 @cli.command()
@@ -266,9 +261,7 @@ def tune(root: Path, seed: int, **options: Any) -> None:
 @_overwrite
 def quickstart(**options: Any) -> None:
     """The whole road on generated flood scenes with the embedded model: offline, a few minutes on a laptop."""
-    from samfast.pipeline import quickstart as run_demo
-
-    click.echo(run_demo(**options).summary())
+    click.echo(samfast.quickstart(**options).summary())
 
 
 @cli.command()
@@ -277,27 +270,21 @@ def info(path: Path) -> None:
     """Say what an artifact is: a cache, a run, an ONNX bundle."""
     import json
 
-    from samfast.artifacts import info as describe
-
-    click.echo(json.dumps(describe(path), indent=2, default=str))
+    click.echo(json.dumps(samfast.info(path), indent=2, default=str))
 
 
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path))
 def verify(path: Path) -> None:
     """Check that an artifact is whole; the exit code says so."""
-    from samfast.artifacts import verify as check
-
-    check(path)
+    samfast.verify(path)
     click.echo(f"{path}: whole")
 
 
 def _load(root: Path, options: dict[str, Any], seed: int) -> Any:
     """The data set at ``root``, taking the options that describe it out of ``options``."""
-    from samfast.data import load_dataset
-
     names = ("classes", "merge", "limit", "target", "group", "max_bad", "strict")
-    return load_dataset(root, seed=seed, **{name: options.pop(name) for name in names})
+    return samfast.load_dataset(root, seed=seed, **{name: options.pop(name) for name in names})
 
 
 if __name__ == "__main__":

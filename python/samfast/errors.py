@@ -64,3 +64,23 @@ class RuntimeUnavailableError(SamfastError):
 
 class OutputExistsError(SamfastError, FileExistsError):
     """An output folder that already holds something else."""
+
+
+_EXTRAS = {
+    "cv2": "train",
+    "jinja2": "train",
+    "matplotlib": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+    "segment_anything": "train",
+    "torch": "train",
+    "torchvision": "train",
+}
+
+
+def explain_missing(error: ModuleNotFoundError) -> Exception:
+    """The error to raise for a module that is not there: one that names the extra, if an extra brings the module."""
+    package = (error.name or "").partition(".")[0]
+    if package not in _EXTRAS:
+        return error
+    return RuntimeUnavailableError(f"{package} is not installed", fix=f"pip install 'samfast[{_EXTRAS[package]}]'")

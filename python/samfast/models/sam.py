@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from samfast.errors import ConfigError, RuntimeUnavailableError
+import torch
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
+from torch import Tensor, nn
+
+from samfast.errors import ConfigError
 from samfast.models.architecture import ADAPTER, Architecture
-
-try:
-    import torch
-    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
-    from torch import Tensor, nn
-except ImportError as error:
-    raise RuntimeUnavailableError(
-        f"torch models need a package that is not there: {error}", fix="pip install 'samfast[train]'"
-    ) from error
-
 from samfast.models.decoder import decode
 
 ENCODER_DIMS_PER_MLP = 4
