@@ -175,6 +175,15 @@ def test_headline_and_verdicts_follow_the_figures(report: Report) -> None:
     assert "+0.300, better on 1 of 1" in from_nothing.table()
 
 
+def test_of_several_runs_the_best_one_makes_the_headline(report: Report) -> None:
+    rows = [
+        Row("a", "test", model, role, "box", 1, iou, iou, iou, iou)
+        for model, role, iou in (("base", "zero-shot", 0.4), ("x", "tuned", 0.5), ("y", "tuned", 0.6))
+    ]
+    both = replace(report, rows=tuple(rows), summary=summarise(rows, {"x": "base", "y": "base"}))
+    assert headline(both) == "y is the best of 2 runs. Tuning raised the mean IoU from 0.400 to 0.600 by box (+50 %)."
+
+
 def test_gains_are_over_the_same_images(report: Report) -> None:
     line = report.line("run", "box")
     base = report.line("base", "box")

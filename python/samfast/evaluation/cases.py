@@ -160,7 +160,7 @@ def picture(image: NDArray[np.uint8], masks: Masks, prompts: Prompts) -> bytes:
     )
     buffer = io.BytesIO()
     drawn = overlay(image, shrink_masks(masks, height, width), 0.45, small)
-    Image.fromarray(drawn).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    Image.fromarray(drawn).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
 
 

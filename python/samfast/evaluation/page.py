@@ -61,27 +61,25 @@ def render(report: Report) -> str:
 
 
 def headline(report: Report) -> str:
-    """What happened, in one or two sentences."""
+    """What happened, in a sentence or two; of several runs, the best one's."""
     tuned = [line for line in report.summary if line.gain is not None]
     if not tuned:
         best = [
             f"{line.model} reaches {line.mean['iou']:.3f} by {line.prompt}" for line in report.summary if line.prompt
         ]
         return f"Mean IoU on {report.asked.on}: {'; '.join(best)}."
-    sentences = []
-    for model in dict.fromkeys(line.model for line in tuned):
-        parts = [(line, line.gain.absolute["iou"]) for line in tuned if line.model == model and line.gain is not None]
-        verbs = {_verb(gain) for _, gain in parts}
-        said = [
-            (f"{_verb(gain)} " if len(verbs) > 1 else "")
-            + f"from {_before(line):.3f} to {line.mean['iou']:.3f} by {line.prompt}{_relative(line)}"
-            for line, gain in parts
-        ]
-        opening = f"Tuning {verbs.pop()} the mean IoU" if len(verbs) == 1 else "Tuning moved the mean IoU:"
-        if len({line.model for line in tuned}) > 1:
-            opening = f"{model}: {opening[0].lower()}{opening[1:]}"
-        sentences.append(f"{opening} {_listed(said)}.")
-    return " ".join(sentences)
+    models = list(dict.fromkeys(line.model for line in tuned))
+    winner = max(models, key=lambda model: sum(line.mean["iou"] for line in tuned if line.model == model))
+    parts = [(line, line.gain.absolute["iou"]) for line in tuned if line.model == winner and line.gain is not None]
+    verbs = {_verb(gain) for _, gain in parts}
+    said = [
+        (f"{_verb(gain)} " if len(verbs) > 1 else "")
+        + f"from {_before(line):.3f} to {line.mean['iou']:.3f} by {line.prompt}{_relative(line)}"
+        for line, gain in parts
+    ]
+    opening = f"Tuning {verbs.pop()} the mean IoU" if len(verbs) == 1 else "Tuning moved the mean IoU:"
+    who = f"{winner} is the best of {len(models)} runs. " if len(models) > 1 else ""
+    return f"{who}{opening} {_listed(said)}."
 
 
 def verdicts(report: Report) -> list[tuple[str, str]]:
@@ -141,22 +139,24 @@ def _colours(report: Report, before: str, after: tuple[str, ...]) -> dict[str, s
 
 
 def _case_lists(report: Report) -> list[dict[str, Any]]:
-    """The cases by model, prompt and list, with their pictures as data addresses."""
-    lists: dict[tuple[str, str, str], dict[str, Any]] = {}
+    """The cases by model and prompt, an image that is among the worst before and after once; pictures as addresses."""
+    lists: dict[tuple[str, str], dict[str, Any]] = {}
     for case in report.cases:
-        when = "" if case.pair.base is None else f" {case.when} tuning"
-        entry = lists.setdefault(
-            (case.pair.model, case.prompt, case.when),
-            {"title": f"Worst by {case.prompt}{when}", "pair": case.pair, "cases": []},
+        found = lists.setdefault(
+            (case.pair.model, case.prompt), {"pair": case.pair, "prompt": case.prompt, "cases": {}}
         )
-        entry["cases"].append(
+        entry = found["cases"].setdefault(
+            case.image,
             {
                 "case": case,
+                "whens": [],
                 "truth": _data_address(case.truth),
                 "before": None if case.before is None else _data_address(case.before),
                 "after": _data_address(case.after),
-            }
+            },
         )
+        if case.pair.base is not None:
+            entry["whens"].append(case.when)
     return list(lists.values())
 
 
