@@ -68,6 +68,17 @@ def test_info_is_json_and_says_the_essentials(made: dict[str, Path]) -> None:
     assert found["data"]["problems"] == []
 
 
+def test_a_run_that_was_interrupted_at_once_can_be_described(made: dict[str, Path], tmp_path: Path) -> None:
+    run = shutil.copytree(made["run"], tmp_path / "run")
+    for name in ("metrics.jsonl", "best.safetensors"):
+        (run / name).unlink()
+    with pytest.raises(RunError):
+        info(run)
+    (run / "run.json").write_text((run / "run.json").read_text().replace('"finished"', '"training"'))
+    found = info(run)
+    assert (found["finished"], found["epochs"], found["selected_epoch"]) == (False, 0, None)
+
+
 def test_whole_artifacts_pass(made: dict[str, Path]) -> None:
     assert verify(made["cache"])["rows"] == 4
     assert verify(made["run"])["finished"] is True

@@ -243,6 +243,9 @@ def test_nothing_to_segment(tmp_path: Path) -> None:
         predict(Squares(), tmp_path / "none", box=[0, 0, 1, 1])
     with pytest.raises(DataError, match="no images"):
         predict(Squares(), tmp_path, box=[0, 0, 1, 1])
+    (tmp_path / "broken.png").write_bytes(b"not an image")
+    with pytest.raises(DataError, match="not an image"):
+        predict(Squares(), tmp_path, box=[0, 0, 1, 1])
     with pytest.raises(ConfigError, match="float64"):
         predict(Squares(), np.zeros((4, 4, 3)), box=[0, 0, 1, 1])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from samfast.errors import ConfigError
+from samfast.errors import ConfigError, RunError
 from samfast.models.architecture import MODEL_NAMES
 
 if TYPE_CHECKING:
@@ -146,12 +146,17 @@ def _run_info(folder: Path) -> dict[str, Any]:
 
     run = Run(folder)
     dataset = run.dataset_info
-    metrics = run.metrics
+    try:
+        metrics, selected = run.metrics, run.selected_epoch
+    except RunError:
+        if run.is_finished:
+            raise
+        metrics, selected = [], None  # interrupted before anything was saved
     return {
         "model": run.model,
         "finished": run.is_finished,
         "epochs": max((int(entry.get("epoch", 0)) for entry in metrics), default=0),
-        "selected_epoch": run.selected_epoch,
+        "selected_epoch": selected,
         "last": metrics[-1] if metrics else None,
         "contract": run.contract.to_dict(),
         "settings": run.config.to_dict(),

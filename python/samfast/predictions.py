@@ -143,7 +143,7 @@ def predict(
         try:
             image = source.decode()
         except DataError as error:
-            bad.append(str(error))
+            bad.append(error)
             continue
         prediction = segment(segmenter, segmenter.embed([image]), to_prompts(mine), selection=selection)
         if writer is None:
@@ -154,7 +154,7 @@ def predict(
     if writer is not None:
         writer.finish()
         say(f"predictions: {writer.folder}")
-    _tell("unreadable", bad)
+    _tell("unreadable", [str(error) for error in bad])
     return results
 
 
@@ -270,11 +270,11 @@ def _named(prompts: str | Path | Mapping[str, Any] | None) -> dict[str, list[Pro
     return from_mapping(prompts) if isinstance(prompts, Mapping) else read_prompt_file(prompts)
 
 
-def _sources(images: Any) -> tuple[list[_Source], list[str]]:
+def _sources(images: Any) -> tuple[list[_Source], list[DataError]]:
     """The usable images in order, by name, and what is wrong with the others."""
     single = isinstance(images, str | Path | np.ndarray)
     sources: list[_Source] = []
-    bad: list[str] = []
+    bad: list[DataError] = []
     arrays = 0
     for entry in [images] if single else images:
         if isinstance(entry, np.ndarray):
@@ -285,12 +285,10 @@ def _sources(images: Any) -> tuple[list[_Source], list[str]]:
             try:
                 sources.append(_Source(name, check_image(read_bytes(path), path).size, path))
             except DataError as error:
-                bad.append(str(error))
+                bad.append(error)
     if not sources:
-        _tell("unreadable", bad)
-        raise DataError(
-            f"none of the {len(bad)} files is a usable image" if bad else "there are no images", where=str(images)[:200]
-        )
+        _tell("unreadable", [str(error) for error in bad[1:]])
+        raise bad[0] if bad else DataError("there are no images", where=str(images)[:200], fix="check the path")
     uses = Counter(source.name for source in sources)
     named = [
         replace(each, name=each.path.resolve().as_posix()) if each.path is not None and uses[each.name] > 1 else each

@@ -160,3 +160,15 @@ def test_a_foreign_checkpoint_is_not_taken_for_the_base(
     (moved / "run.json").write_text((moved / "run.json").read_text().replace(str(cache.path), str(tmp_path / "gone")))
     with pytest.raises(CheckpointError, match="weights"):
         evaluate(moved, numbered, checkpoint=official_checkpoint("tiny", 1))
+
+
+@pytest.mark.slow
+def test_a_bundle_is_judged_like_the_run_it_was_exported_from(
+    numbered: Dataset, retrained: Run, checkpoint: Path, tmp_path: Path
+) -> None:
+    from samfast.export import export_onnx
+
+    bundle = export_onnx(retrained, checkpoint=checkpoint, out=tmp_path / "mine.onnxbundle")
+    report = evaluate([retrained, bundle.path], numbered)
+    assert [(each.label, each.role) for each in report.judged][-1] == ("mine (onnx)", "other")
+    np.testing.assert_allclose(figures(report, "mine (onnx)"), figures(report, "mine"), atol=0.02)
