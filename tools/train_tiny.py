@@ -273,6 +273,7 @@ def write(state: dict[str, Tensor], path: Path) -> None:
     """Save in half precision, under a temporary name first."""
     temporary = path.with_name(path.name + ".tmp")
     save_file({name: value.half().contiguous() for name, value in state.items()}, temporary)
+    temporary.chmod(0o644)  # safetensors makes private files; this one is packaged
     temporary.replace(path)
 
 
