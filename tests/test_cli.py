@@ -113,16 +113,18 @@ def test_options_that_make_no_sense(capsys: pytest.CaptureFixture[str], argument
     assert says in err
 
 
+@pytest.mark.parametrize(("verb", "goes_on"), [("tune", True), ("cache", True), ("data", False)])
 def test_ctrl_c_says_how_to_go_on(
-    capsys: pytest.CaptureFixture[str], pairs: Path, monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], pairs: Path, monkeypatch: pytest.MonkeyPatch, verb: str, goes_on: bool
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(samfast, "load_dataset", interrupted)
-    code, _, err = run(capsys, "data", pairs)
+    code, _, err = run(capsys, verb, pairs)
     assert code == EXIT_INTERRUPTED
-    assert "goes on from there" in err
+    assert "what was finished is kept" in err
+    assert (f"the same `samfast {verb}` goes on" in err) == goes_on
 
 
 def test_the_stages_one_after_the_other(

@@ -18,6 +18,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
 
+CONTINUES = {"cache", "train", "tune", "quickstart"}
+"""The verbs that go on where they were interrupted."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; errors samfast raises on purpose are printed without a traceback."""
@@ -31,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\ninterrupted: what was finished is kept; the same command goes on from there", err=True)
+        verb = next((word for word in (sys.argv[1:] if arguments is None else arguments) if word in CONTINUES), None)
+        way_on = f"; the same `samfast {verb}` goes on from there" if verb else ""
+        click.echo(f"\ninterrupted: what was finished is kept{way_on}", err=True)
         code = EXIT_INTERRUPTED
     sys.exit(code if isinstance(code, int) else 0)
 
