@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +137,7 @@ def claim(
         OutputExistsError: the folder holds another run, a finished one, or something else.
     """
     if out is None:
-        number = 1
-        path = default
-        while _obstacle(path, record) is not None:
-            number += 1
-            path = default.with_name(f"{default.name}-{number}")
+        path = next(path for path in numbered(default) if _obstacle(path, record) is None)
         return RunFolder(path, record, config_toml)
     path = Path(out).expanduser()
     obstacle = _obstacle(path, record)
@@ -150,6 +147,13 @@ def claim(
         fix = "choose another out" + (", or replace the run with overwrite=True (--overwrite)" if is_run(path) else "")
         raise OutputExistsError(obstacle, where=path, fix=fix)
     return RunFolder(path, record, config_toml)
+
+
+def numbered(default: Path) -> Iterator[Path]:
+    """``default``, then ``default-2``, ``default-3`` and so on."""
+    yield default
+    for number in count(2):
+        yield default.with_name(f"{default.name}-{number}")
 
 
 def _obstacle(path: Path, record: dict[str, Any]) -> str | None:

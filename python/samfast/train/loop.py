@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from samfast.progress import Stopwatch, bar, say
 from samfast.train.batches import Read, epoch_batches
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer, pick_precision
-from samfast.train.folder import RunFolder, claim, differences
+from samfast.train.folder import RunFolder, claim, differences, numbered
 from samfast.train.record import run_record
 from samfast.train.regimes import get_regime
 from samfast.train.run import Run, is_run
@@ -74,7 +75,8 @@ def train_decoder(
         out: the run's folder; ``runs/<data>-<model>-<regime>`` by default.
         device: ``"auto"`` (default) or a torch device.
         overwrite: replace the run in ``out``.
-        keep_finished: give back the run in ``out`` if it is finished and has the same arguments.
+        keep_finished: give back the run in ``out``, or under the default name, that is finished and had the same
+            arguments.
         **settings: any other field of :class:`~samfast.train.config.TrainConfig`.
 
     Returns:
@@ -118,8 +120,8 @@ def train_decoder(
     sam = cache.decoder()
     record = run_record(config, dataset, cache, sam, checkpoint, precision=precision, device=compute)
     default = Path("runs") / f"{dataset.root.resolve().name}-{config.model}-{config.regime}"
-    if keep_finished and out is not None and not overwrite:
-        found = finished_run(Path(out).expanduser(), record)
+    if keep_finished and not overwrite:
+        found = finished_run([Path(out).expanduser()] if out is not None else numbered(default), record)
         if found is not None:
             say(f"this run is finished: {found.path}")
             return found
@@ -232,12 +234,13 @@ def labelled(dataset: Dataset, split: Split) -> list[Sample]:
     return samples
 
 
-def finished_run(path: Path, record: dict[str, Any]) -> Run | None:
-    """The finished run in ``path`` that had the same arguments as ``record`` says; None if there is none."""
-    if not is_run(path):
-        return None
-    run = Run(path)
-    return run if run.is_finished and not differences(run.record, record) else None
+def finished_run(places: Iterable[Path], record: dict[str, Any]) -> Run | None:
+    """The finished run that had the same arguments as ``record`` says, looked for as far as there are runs."""
+    for path in takewhile(is_run, places):
+        run = Run(path)
+        if run.is_finished and not differences(run.record, record):
+            return run
+    return None
 
 
 def _check_model(cache: EmbeddingCache, name: str, sam: Sam | None, checkpoint: str | Path | None) -> None:
