@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samfast.errors import ConfigError, DataError, OutputExistsError
+from samfast.errors import ConfigError, DataError, OutputExistsError, SamfastError
 from samfast.frames import PreprocessSpec
 from samfast.inference.contract import OutputContract
 from samfast.inference.segmenter import Embedding
@@ -184,6 +184,23 @@ def test_existing_outputs_are_not_overwritten_silently(folder: Path, tmp_path: P
     assert (out / "overlays" / "a.png").read_bytes() != before
     with pytest.raises(OutputExistsError, match="is a file"):
         predict(Squares(), folder, box=[1, 1, 9, 9], out=folder / "a.png")
+
+
+@pytest.mark.parametrize("below", ["", "sub"])
+def test_a_file_as_out_is_refused_before_the_work(folder: Path, below: str) -> None:
+    model = Squares()
+    with pytest.raises(OutputExistsError, match="is a file") as caught:
+        predict(model, folder, box=[1, 1, 9, 9], out=folder / "a.png" / below)
+    assert caught.value.where == str(folder / "a.png")
+    assert model.seen == []
+
+
+def test_failed_writing_names_the_file(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "masks").touch()
+    with pytest.raises(SamfastError, match="writing failed") as caught:
+        predict(Squares(), folder / "a.png", box=[1, 1, 9, 9], save="png", out=tmp_path / "out")
+    assert caught.value.where == str(tmp_path / "out" / "masks" / "a.png")
 
 
 def test_default_folder_is_new_and_readable(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

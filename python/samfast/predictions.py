@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samfast.artifacts import open_segmenter
-from samfast.cache.atomic import write_new
+from samfast.cache.outputs import checked_folder, write_output
 from samfast.data.images import DecodeSpec, check_image, decode_image, read_bytes
 from samfast.data.readers.base import below, image_files
 from samfast.errors import ConfigError, DataError, OutputExistsError
@@ -120,7 +120,8 @@ def predict(
     Raises:
         ConfigError: no prompts, a prompt that is not on its image, prompts for images that are not there.
         DataError: none of the images can be used.
-        OutputExistsError: an output exists.
+        OutputExistsError: an output exists, or ``out`` is a file.
+        SamfastError: an output cannot be written.
     """
     formats = _formats(save)
     if not 0.0 <= opacity <= 1.0:
@@ -174,11 +175,7 @@ class _Writer:
         self._formats = formats
         self._opacity = opacity
         self._files = _file_names([source.name for source, _ in asked])
-        self.folder = _default_folder(model) if out is None else Path(out).expanduser()
-        if self.folder.exists() and not self.folder.is_dir():
-            raise OutputExistsError(
-                "this is a file, and predictions are a folder", where=self.folder, fix="choose another out"
-            )
+        self.folder = _default_folder(model) if out is None else checked_folder(out)
         targets = [self._path(kind, source.name) for source, _ in asked for kind in formats]
         taken = next((path for path in targets if path.exists()), None)
         if taken is not None and not overwrite:
@@ -210,8 +207,7 @@ class _Writer:
                 "annotations": self._annotations,
                 "categories": [{"id": 1, "name": "object"}],
             }
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_new(self.folder / COCO, [json.dumps(content, ensure_ascii=False).encode()])
+            write_output(self.folder / COCO, json.dumps(content, ensure_ascii=False).encode())
 
     def _collect(self, source: _Source, prediction: Prediction) -> None:
         image_id = len(self._images) + 1
@@ -375,8 +371,7 @@ def _default_folder(model: str) -> Path:
 def _write_png(path: Path, pixels: NDArray[Any]) -> None:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=4)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_new(path, [buffer.getbuffer()])
+    write_output(path, buffer.getbuffer())
 
 
 def _text(counts: Any) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from samfast.data import Dataset
-from samfast.errors import ConfigError, DataError, OutputExistsError
+from samfast.errors import ConfigError, DataError, OutputExistsError, SamfastError
 from samfast.evaluation import evaluate
 from samfast.evaluation import judge as module
 from samfast.inference.prompt_sets import evaluation_prompts
@@ -222,6 +224,30 @@ def test_out_is_never_overwritten_silently(numbered: Dataset, reader: Any, tmp_p
         evaluate(fresh, numbered, prompts=["box"], out=tmp_path)
     assert fresh.embedded == 0, "found before the work"
     evaluate(reader(), numbered, prompts=["box"], out=tmp_path, overwrite=True)
+
+
+@pytest.mark.parametrize("below", ["", "sub"])
+def test_a_file_as_out_is_found_before_the_work(numbered: Dataset, reader: Any, tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    model = reader()
+    with pytest.raises(OutputExistsError, match="this is a file") as caught:
+        evaluate(model, numbered, out=tmp_path / "file" / below)
+    assert caught.value.where == str(tmp_path / "file")
+    assert model.embedded == 0
+
+
+def test_failed_writing_names_the_file(
+    numbered: Dataset, reader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    report = evaluate(reader(), numbered, prompts="box")
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(SamfastError, match="disk is full") as caught:
+        report.to_csv(tmp_path / "rows.csv")
+    assert caught.value.where == str(tmp_path / "rows.csv")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_arguments_are_found_before_the_work(numbered: Dataset, reader: Any) -> None:

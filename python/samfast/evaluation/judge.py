@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samfast.artifacts import open_model
+from samfast.cache.outputs import checked_folder
 from samfast.data import Dataset, load_dataset
 from samfast.data.types import SPLITS, Sample, Split, Target
 from samfast.errors import ConfigError, DataError, OutputExistsError
@@ -76,10 +77,11 @@ def evaluate(
     Raises:
         ConfigError: an unknown prompt kind, set or model, or a cache that fits none of the models.
         DataError: there is nothing to judge on.
-        OutputExistsError: ``out`` holds a report.
+        OutputExistsError: ``out`` holds a report, or is a file.
+        SamfastError: the report cannot be written.
     """
     kinds = _checked_kinds(prompts)
-    folder = None if out is None else _checked_out(Path(out), overwrite=overwrite)
+    folder = None if out is None else _checked_out(out, overwrite=overwrite)
     if data is None:
         data = _data_of_first_run(models)
     dataset = data if isinstance(data, Dataset) else load_dataset(data)
@@ -161,11 +163,14 @@ def _checked_kinds(prompts: Sequence[str] | str) -> tuple[str, ...]:
     return kinds
 
 
-def _checked_out(folder: Path, *, overwrite: bool) -> Path:
+def _checked_out(out: str | Path, *, overwrite: bool) -> Path:
+    folder = checked_folder(out)
     for name in REPORT_FILES:
         if (folder / name).exists() and not overwrite:
             raise OutputExistsError(
-                "this folder holds a report", where=folder / name, fix="choose another out, or pass overwrite=True"
+                "this folder holds a report",
+                where=folder / name,
+                fix="choose another out, or pass overwrite=True (--overwrite)",
             )
     return folder
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import samfast
-from samfast.cache.atomic import write_new
+from samfast.cache.outputs import write_output
 from samfast.data.types import Problem
 from samfast.evaluation.cases import Case
 from samfast.evaluation.rows import Line, Row, table_text
@@ -249,8 +249,7 @@ def count(number: int, unit: str) -> str:
 
 def _write(path: str | Path, text: str) -> Path:
     path = Path(path).expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_new(path, [text.encode("utf-8", "surrogateescape")])
+    write_output(path, text.encode("utf-8", "surrogateescape"))
     return path
 
 
