@@ -18,7 +18,8 @@ POINTS = 3
 """Most points of one prompt."""
 POINT, BOX, SEVERAL = 0, 1, 2
 """Kinds of prompt: one point, a box, several points."""
-KIND_SHARES = (0.45, 0.4, 0.15)
+HALF_SIZE_SHARES, FULL_SIZE_SHARES = (0.45, 0.4, 0.15), (0.33, 0.55, 0.12)
+"""Of each kind, on half-size and on full-size images: only the latter have boxes of the size users draw."""
 SPEC = get_architecture("tiny").spec
 Batch = dict[str, Tensor]
 
@@ -40,7 +41,7 @@ def example(stream: int, index: int, *, side: int = SPEC.size, validation: bool 
     masks = padded[None] == order[:PROMPTS_PER_IMAGE, None, None]
     coords = np.zeros((PROMPTS_PER_IMAGE, POINTS + 2, 2), np.float32)
     codes = np.full((PROMPTS_PER_IMAGE, POINTS + 2), -10, np.int64)
-    kinds = rng.choice(3, PROMPTS_PER_IMAGE, p=KIND_SHARES)
+    kinds = rng.choice(3, PROMPTS_PER_IMAGE, p=HALF_SIZE_SHARES if side < SPEC.size else FULL_SIZE_SHARES)
     if validation:
         kinds = np.arange(PROMPTS_PER_IMAGE) % 2
         masks = masks[np.arange(PROMPTS_PER_IMAGE) // 2]

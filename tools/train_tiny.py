@@ -35,6 +35,8 @@ MUON_GAIN = 2.0
 """Learning rate of the matrices relative to the rest."""
 WEIGHT_DECAY = 0.02
 EMA_DECAY = 0.995
+SINGLE_WEIGHT = 1.5
+"""Of prompts that supervise one mask token, where a point supervises two."""
 AFFINITY = 0.5
 """Weight of the affinity loss at the start; it fades over the run."""
 LOG_EVERY_STEPS = 50
@@ -199,7 +201,8 @@ def step_loss(model: Sam, batch: Batch, *, refine: bool, affinity: float, genera
     is_point = prompts["kind"] == POINT
     target, valid = prompts["target"], prompts["valid"]
     total = point_loss(logits[is_point], scores[is_point], target[is_point], valid[is_point])
-    total = total + single_loss(logits[~is_point], scores[~is_point], target[~is_point], valid[~is_point])
+    single = single_loss(logits[~is_point], scores[~is_point], target[~is_point], valid[~is_point])
+    total = total + SINGLE_WEIGHT * single
     total = total + affinity * affinity_loss(embeddings, prompts, generator)
     count = len(target)
     if refine:
