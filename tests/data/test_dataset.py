@@ -60,6 +60,13 @@ def test_made_sets_are_seventy_fifteen_fifteen_and_stable(many):
     assert other != again
 
 
+def test_made_sets_share_out_the_labelled_images(folders, make_blob):
+    root = folders({f"{n:02}": make_blob(at=(n % 10, n % 20)) if n < 6 else None for n in range(40)})
+    for dataset in (load_dataset(root), load_dataset(root, seed=1).split(), load_dataset(root).split(seed=5)):
+        assert [len(dataset.of(split)) for split in ("train", "val", "test")] == [28, 6, 6]
+        assert [len(dataset.of(split, state="labelled")) for split in ("train", "val", "test")] == [4, 1, 1]
+
+
 def test_split_makes_new_sets(many):
     dataset = load_dataset(many)
     half = dataset.split(train=0.5, val=0.25)

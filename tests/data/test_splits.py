@@ -67,6 +67,27 @@ def test_groups_stay_together_and_no_set_is_empty(sizes, seed):
     assert set(sets.values()) == set(SPLITS)
 
 
+def test_labelled_groups_are_dealt_first_at_the_same_shares():
+    names = [f"{number}.jpg" for number in range(40)]
+    labelled = set(names[:6])
+    assert {split_groups(names, DEFAULT, 0)[name] for name in labelled} != set(SPLITS)  # by chance, not all three
+    sets = split_groups(names, DEFAULT, 0, labelled=labelled)
+    assert [sum(found == split for found in sets.values()) for split in SPLITS] == [28, 6, 6]
+    assert [sum(sets[name] == split for name in labelled) for split in SPLITS] == [4, 1, 1]
+    assert split_groups(names[::-1], DEFAULT, 0, labelled=set(sorted(labelled)[::-1])) == sets
+    assert split_groups(names, DEFAULT, 0, labelled=set(names)) == split_groups(names, DEFAULT, 0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=3, max_size=20), st.integers(0, 5))
+def test_no_set_is_without_labels_that_another_could_spare(rows, seed):
+    groups = [f"g{number}" for number, (size, _) in enumerate(rows) for _ in range(size)]
+    labelled = {f"g{number}" for number, (_, has_labels) in enumerate(rows) if has_labels}
+    sets = split_groups(groups, DEFAULT, seed, labelled=labelled)
+    assert set(sets.values()) == set(SPLITS)
+    assert len({sets[name] for name in labelled}) == min(3, len(labelled))
+
+
 def test_few_groups_and_empty_shares():
     assert split_groups(["a"], DEFAULT, 0) == {"a": "train"}
     assert set(split_groups(["a", "b"], DEFAULT, 0).values()) == {"train", "val"}
@@ -107,6 +128,9 @@ def test_val_is_drawn_from_train_but_test_is_never_invented():
     assert drawn[20:] == ["test"] * 20
     assert drawn.count("val") == 3
     assert complete_given(groups, ["test"] * 40, 0) == (["test"] * 40, "without train, without val")
+    labelled = {"3", "7", "30"}
+    drawn, _ = complete_given(groups, ["train"] * 20 + ["test"] * 20, 0, labelled=labelled)
+    assert {drawn[3], drawn[7]} == {"train", "val"}
 
 
 def test_the_same_group_in_two_sets_is_told():

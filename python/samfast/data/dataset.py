@@ -144,7 +144,7 @@ class Dataset:
         if group is not None:
             groups = make_groups(names, [one.key for one in self.samples], group, self._columns)
         seed = self.options["seed"] if seed is None else seed
-        found = split_groups(groups, shares, seed)
+        found = split_groups(groups, shares, seed, labelled=_labelled(self.samples, groups))
         samples = tuple(
             replace(one, group=name, split=found[name]) for one, name in zip(self.samples, groups, strict=True)
         )
@@ -229,12 +229,12 @@ def load_dataset(
 
     names = [one.name for one in samples]
     groups = make_groups(names, [one.key for one in samples], group, listing.columns)
-    note = ""
+    labelled = _labelled(samples, groups)
     if given:
-        splits, note = complete_given(groups, [one.split for one in samples], seed)
+        splits, note = complete_given(groups, [one.split for one in samples], seed, labelled=labelled)
         problems += across_sets(names, groups, splits)
     else:
-        drawn = split_groups(groups, fractions(None, None, None), seed)
+        drawn = split_groups(groups, fractions(None, None, None), seed, labelled=labelled)
         splits = [drawn[name] for name in groups]
         note = ", ".join(f"without {name}" for name in SPLITS if name not in splits)
     return Dataset(
@@ -348,6 +348,11 @@ def _targets(
         split = one.item.split if given and one.item.split is not None else "train"
         samples.append(Sample(one.item.name, one.item.path, one.key, one.header.size, split, "", state, ids))
     return samples, places, hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+
+
+def _labelled(samples: Sequence[Sample], groups: Sequence[str]) -> set[str]:
+    """The groups with a labelled image."""
+    return {group for one, group in zip(samples, groups, strict=True) if one.state == "labelled"}
 
 
 def _digest(key: str, target: Target, names: Sequence[str]) -> str:

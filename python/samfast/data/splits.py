@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -101,27 +101,49 @@ def _label(name: str, group: Group, columns: Mapping[str, Mapping[str, str]]) ->
     return row[group.casefold()] or name
 
 
-def split_groups(groups: Sequence[str], shares: Mapping[Split, float], seed: int) -> dict[str, Split]:
+def split_groups(
+    groups: Sequence[str], shares: Mapping[Split, float], seed: int, *, labelled: Set[str] = frozenset()
+) -> dict[str, Split]:
     """Deal groups out to sets, close to ``shares`` of the images.
 
-    The order of dealing is that of the groups' sizes, then of the hashes of (seed, group): it depends on nothing
-    else. With at least as many groups as sets, no set stays empty; with fewer, the last sets do.
+    Groups with a labelled image are dealt first, close to the same shares of theirs, so that no set is without any
+    that another could spare; the others fill up what is left. The order of dealing is that of the groups' sizes, then
+    of the hashes of (seed, group): it depends on nothing else. With at least as many groups as sets, no set stays
+    empty; with fewer, the last sets do.
+
+    Args:
+        groups: the group of each image.
+        shares: of the sets.
+        seed: of the draw.
+        labelled: the groups with a labelled image.
     """
     sizes = Counter(groups)
-    order = sorted(sizes, key=lambda name: (-sizes[name], _hash(seed, name)))
-    sets = [name for name in SPLITS if shares[name] > 0][: len(order)]
-    room: dict[Split, float] = {name: max(1.0, round(shares[name] * len(groups))) for name in sets}
-    room["train"] = len(groups) - sum(room[name] for name in sets if name != "train")
     found: dict[str, Split] = {}
+    for pool in (sizes.keys() & labelled, sizes.keys()):
+        order = sorted(pool, key=lambda name: (name not in labelled, -sizes[name], _hash(seed, name)))
+        _deal(order, sizes, shares, found)
+    return found
+
+
+def _deal(
+    order: Sequence[str], sizes: Mapping[str, int], shares: Mapping[Split, float], found: dict[str, Split]
+) -> None:
+    """Add the groups of ``order`` to ``found``; those already there keep their set and take their room in it."""
+    count = sum(sizes[name] for name in order)
+    sets = [name for name in SPLITS if shares[name] > 0][: len(order)]
+    room: dict[Split, float] = {name: max(1.0, round(shares[name] * count)) for name in sets}
+    room["train"] = count - sum(room[name] for name in sets if name != "train")
     for name in order:
-        chosen = max(sets, key=lambda split: (room[split], -SPLITS.index(split)))
-        found[name] = chosen
-        room[chosen] -= sizes[name]
+        if name in found:
+            room[found[name]] -= sizes[name]
+    for name in order:
+        if name not in found:
+            found[name] = max(sets, key=lambda split: (room[split], -SPLITS.index(split)))
+            room[found[name]] -= sizes[name]
     for empty in [split for split in sets if split not in found.values()]:
         members = max(([name for name in order if found[name] == split] for split in sets), key=len)
         if len(members) > 1:
             found[members[-1]] = empty
-    return found
 
 
 def _hash(*parts: object) -> bytes:
@@ -133,8 +155,16 @@ def hashed_order(names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: (_hash(name), name))
 
 
-def complete_given(groups: Sequence[str], splits: Sequence[Split], seed: int) -> tuple[list[Split], str]:
+def complete_given(
+    groups: Sequence[str], splits: Sequence[Split], seed: int, *, labelled: Set[str] = frozenset()
+) -> tuple[list[Split], str]:
     """Complete given sets: val is drawn from train where there is none; a test set is never invented.
+
+    Args:
+        groups: the group of each image.
+        splits: the set of each image.
+        seed: of the draw.
+        labelled: the groups to draw from first, see :func:`split_groups`.
 
     Returns:
         the sets, and what to tell about them, such as ``"without test"``; empty if all three were given.
@@ -144,7 +174,8 @@ def complete_given(groups: Sequence[str], splits: Sequence[Split], seed: int) ->
     if "train" in splits and "val" not in splits:
         members = [name for name, split in zip(groups, splits, strict=True) if split == "train"]
         share = DEFAULT_FRACTIONS["val"]
-        drawn = split_groups(members, {"train": 1 - share, "val": share, "test": 0.0}, seed)
+        shares: dict[Split, float] = {"train": 1 - share, "val": share, "test": 0.0}
+        drawn = split_groups(members, shares, seed, labelled=labelled)
         found = [drawn[name] if split == "train" else split for name, split in zip(groups, splits, strict=True)]
         notes.append("val drawn from train")
     notes += [f"without {name}" for name in SPLITS if name not in found]
