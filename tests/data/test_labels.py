@@ -122,11 +122,27 @@ def test_one_class_beside_ignore(areas):
     assert coding.read(facts(labels)[0]).classes == {1: 0, 255: IGNORE}
 
 
-def test_specks_do_not_turn_foreground_into_ignore():
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_small_classes_beside_a_large_ignored_area_are_classes(classes):
+    labels = np.zeros((60, 80), np.uint8)
+    labels[10:35, 10:50] = 255  # 1000 pixels
+    for value in range(1, classes + 1):
+        labels[40:43, 10 * value : 10 * value + 3] = value  # 9 pixels each
+    coding = meaning(facts(labels, labels * (labels < 255)))
+    assert coding.classes == tuple(str(value) for value in range(1, classes + 1))
+    assert coding.read(facts(labels)[0]).classes == {
+        255: IGNORE,
+        **{value: value - 1 for value in range(1, classes + 1)},
+    }
+
+
+@pytest.mark.parametrize("greys", ["a blurred file", "a gap"])
+def test_specks_among_scattered_greys_do_not_turn_foreground_into_ignore(greys):
     mask = np.zeros((60, 80), np.uint8)
     mask[10:50, 10:60] = 255
-    mask[10, 10:20] = 1
-    coding = meaning(facts(mask))
+    smooth = blurred(mask)
+    mask[10, 10:20] = 1 if greys == "a blurred file" else 2
+    coding = meaning(facts(mask, smooth) if greys == "a blurred file" else facts(mask))
     assert coding.classes == ("foreground",)
     reading = coding.read(facts(mask)[0])
     assert reading.classes == {HALF: 0}

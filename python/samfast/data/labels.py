@@ -43,7 +43,7 @@ GREY_TOLERANCE = 3
 SOLID_FRACTION = 0.2
 """Of the intermediate pixels: above it they are areas of their own, below it they are edges."""
 SPARSE_FRACTION = 0.05
-"""Of the labelled area: below it values under 255 are specks on a binary mask, not classes beside an ignored area."""
+"""Of the labelled area: below it scattered values under 255 are specks on a binary mask, not classes beside ignore."""
 
 
 def read_labels(data: bytes, where: str | Path) -> NDArray[Any]:
@@ -153,8 +153,8 @@ def meaning(files: Sequence[Mapping[int, int]]) -> Coding:
 
     In this order: one value above 0 in all files (binary, whatever the value); ``1`` in some files and ``255`` in the
     others (binary, saved in two ways); small consecutive values, with 255 as ignore if it occurs beside them (class
-    indices); a few values that fill areas (one class a value); anything else is a binary mask blurred by a resize or
-    by JPEG, cut at half the full scale.
+    indices, whatever their areas, unless other greys in the data set make them specks); a few values that fill areas
+    (one class a value); anything else is a binary mask blurred by a resize or by JPEG, cut at half the full scale.
     """
     clean = [facts for facts in files if SMOOTH not in facts]
     areas = Counter[int]()
@@ -167,7 +167,8 @@ def meaning(files: Sequence[Mapping[int, int]]) -> Coding:
     if values == [1, IGNORE_VALUE] and not any(1 in facts and IGNORE_VALUE in facts for facts in clean):
         return Coding((FOREGROUND,), binary, "some masks hold 0 and 1, others 0 and 255")
     indices = [value for value in values if value != IGNORE_VALUE]
-    if _are_indices(indices) and not _are_specks(indices, areas):
+    greys = len(clean) < len(files) or indices != list(range(1, len(indices) + 1))
+    if _are_indices(indices) and not (greys and _are_specks(indices, areas)):
         ignored = ", 255 is ignored" if IGNORE_VALUE in values else ""
         names = tuple(str(value) for value in indices)
         return Coding(names, _classes(indices), f"the masks hold class indices up to {indices[-1]}{ignored}")
