@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import samfast
+from samfast.cache.encode import Encoder
 from samfast.data.scenes import write_flood_scenes
-from samfast.errors import OutputExistsError
-from samfast.models.sam import Sam
+from samfast.errors import ConfigError, OutputExistsError
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_the_same_again_does_no_work_twice(
     def encode(*_: object, **__: object) -> None:
         raise AssertionError("an image was encoded again")
 
-    monkeypatch.setattr(Sam, "encode", encode)
+    monkeypatch.setattr(Encoder, "__call__", encode)
     monkeypatch.setattr("samfast.export.export_onnx", lambda *_, **__: result.bundle)
     again = samfast.tune(scenes, cache=out / "c.samcache", out=out / "run", epochs=1)
     assert "this run is finished" in capsys.readouterr().err
@@ -78,8 +78,64 @@ def test_another_run_is_never_replaced_by_accident(tuned: tuple, scenes: Path) -
         samfast.tune(scenes, cache=out / "c.samcache", out=out / "run", epochs=2)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"regime": "bxo"}, "bxo"),
+        ({"recipe": "nothing"}, "nothing"),
+        ({"lr": -1.0}, "lr"),
+        ({"learning_rate": 1.0}, "learning_rate"),
+        ({"prompts": ["scribble"]}, "scribble"),
+        ({"selection": "oracle"}, "oracle"),
+        ({"out": "taken"}, "no run"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_said_before_the_long_work(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict, says: str
+) -> None:
+    def encode(*_: object, **__: object) -> None:
+        raise AssertionError("an image was encoded")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Encoder, "__call__", encode)
+    Path("taken").mkdir()
+    Path("taken/thesis.tex").write_text("years of work")
+    with pytest.raises((ConfigError, OutputExistsError), match=says):
+        samfast.tune(scenes, cache="c.samcache", **wrong)
+    assert not Path("c.samcache").exists()
+
+
+@pytest.fixture
+def small_quickstart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samfast.pipeline.QUICKSTART_SCENES", 8)
+    monkeypatch.setattr("samfast.pipeline.QUICKSTART_EPOCHS", 1)
+
+
+def test_quickstart_goes_on_where_it_was_interrupted(
+    small_quickstart: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "quick"
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("samfast.train.engine.Trainer.step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            samfast.quickstart(out=out)
+    photos = {path.name: path.read_bytes() for path in (out / "data" / "Image").iterdir()}
+    result = samfast.quickstart(out=out)
+    assert "8 are there already" in capsys.readouterr().err
+    assert result.report_html.exists()
+    assert {path.name: path.read_bytes() for path in (out / "data" / "Image").iterdir()} == photos
+    with pytest.raises(ConfigError, match="seed"):
+        samfast.quickstart(out=out, seed=1)
+
+
 def test_quickstart_keeps_out_of_other_peoples_folders(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(OutputExistsError, match="something else"):
-        samfast.quickstart(out=tmp_path)
+    for taken in (tmp_path, tmp_path / "thesis.tex"):
+        with pytest.raises(OutputExistsError):
+            samfast.quickstart(out=taken)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"

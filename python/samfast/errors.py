@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -84,3 +85,14 @@ def explain_missing(error: ModuleNotFoundError) -> Exception:
     if package not in _EXTRAS:
         return error
     return RuntimeUnavailableError(f"{package} is not installed", fix=f"pip install 'samfast[{_EXTRAS[package]}]'")
+
+
+def require(*packages: str) -> None:
+    """Raise unless these packages are installed; they are looked for, not imported.
+
+    Raises:
+        RuntimeUnavailableError: one is not, and an extra of samfast brings it.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise explain_missing(ModuleNotFoundError(f"No module named {package!r}", name=package))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samfast.data import Dataset, describe, load_dataset
-from samfast.errors import OutputExistsError
+from samfast.errors import ConfigError, OutputExistsError, require
+from samfast.inference.contract import check_selection
+from samfast.inference.prompt_sets import check_kind
 from samfast.progress import Stopwatch, say
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ BUNDLE_NAME = "model.onnxbundle"
 
 QUICKSTART_SCENES = 72
 QUICKSTART_EPOCHS = 12
+
+_ELSEWHERE = "choose another folder with out= (--out)"
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,9 @@ def tune(
     from samfast.cache import EmbeddingCache, cache_embeddings
     from samfast.evaluation import evaluate
     from samfast.export import export_onnx
+    from samfast.runtime.sessions import import_runtime
     from samfast.train import train_decoder
+    from samfast.train.loop import check_training
 
     seconds: dict[str, float] = {}
 
@@ -107,6 +114,12 @@ def tune(
     say("1/5  data")
     dataset = data if isinstance(data, Dataset) else load_dataset(data, seed=seed)
     say(describe(dataset))
+    check_training(dataset, out=out, model=model, regime=regime, seed=seed, device=device, **training)
+    for kind in prompts:
+        check_kind(kind)
+    check_selection(selection)
+    require("jinja2", "matplotlib", "onnx", "onnxscript")
+    import_runtime()
     seconds["data"] = watch.seconds
 
     watch = Stopwatch()
@@ -159,6 +172,8 @@ def tune(
 def quickstart(*, out: str | Path = "samfast-quickstart", seed: int = 0, overwrite: bool = False) -> TuneResult:
     """Tune the embedded model on generated flood scenes: the whole road, offline, in minutes on two CPU cores.
 
+    Started again it goes on where it stopped.
+
     Args:
         out: a folder for everything: ``data/``, the embedding cache, and ``run/`` with the report and the ONNX bundle.
         seed: of the scenes and of everything after them.
@@ -166,18 +181,28 @@ def quickstart(*, out: str | Path = "samfast-quickstart", seed: int = 0, overwri
 
     Raises:
         OutputExistsError: ``out`` holds something that is not a quickstart.
+        ConfigError: ``out`` holds a quickstart of another seed.
     """
     from samfast.data.scenes import write_flood_scenes
 
-    out = Path(out)
+    out = Path(out).expanduser()
     scenes = out / "data"
-    if out.exists() and any(out.iterdir()) and not scenes.exists():
-        raise OutputExistsError(
-            "this folder holds something else", where=out, fix="choose another folder with out= (--out)"
+    made = json.dumps({"scenes": QUICKSTART_SCENES, "seed": seed})
+    note = out / "quickstart.json"
+    if out.exists() and not out.is_dir():
+        raise OutputExistsError("this is a file, and a quickstart is a folder", where=out, fix=_ELSEWHERE)
+    if out.exists() and not note.exists() and any(out.iterdir()):
+        raise OutputExistsError("this folder holds something else", where=out, fix=_ELSEWHERE)
+    if note.exists() and note.read_text() != made:
+        raise ConfigError(
+            f"this quickstart was made with {note.read_text()}, not with {made}", where=out, fix=_ELSEWHERE
         )
-    watch = Stopwatch()
-    write_flood_scenes(scenes, QUICKSTART_SCENES, seed=seed)
-    say(f"generated {QUICKSTART_SCENES} flood scenes in {watch.seconds:.0f} s: {scenes}\n")
+    out.mkdir(parents=True, exist_ok=True)
+    note.write_text(made)
+    if not scenes.exists():  # renamed into place when it is whole
+        watch = Stopwatch()
+        write_flood_scenes(scenes, QUICKSTART_SCENES, seed=seed)
+        say(f"generated {QUICKSTART_SCENES} flood scenes in {watch.seconds:.0f} s: {scenes}\n")
     return tune(
         scenes,
         cache=out / "tiny.samcache",

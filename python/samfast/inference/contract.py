@@ -47,8 +47,7 @@ class OutputContract:
         Warns:
             UserWarning: the rule asks for tokens that this decoder's training has not supervised.
         """
-        if selection not in get_args(Selection):
-            raise ConfigError(f"selection={selection!r} is none of {', '.join(get_args(Selection))}", where="selection")
+        check_selection(selection)
         tokens = np.zeros(len(scores), np.int64)
         if selection == "best-predicted" and is_one_point.any():
             self.warn_untrained(MULTIMASK)
@@ -76,3 +75,9 @@ class OutputContract:
     def from_dict(cls, fields: dict[str, Any]) -> OutputContract:
         """The contract :meth:`to_dict` wrote."""
         return cls(tuple(fields["one_point"]), tuple(fields["other"]))
+
+
+def check_selection(selection: str) -> None:
+    """Raise :class:`~samfast.errors.ConfigError` unless there is such a rule."""
+    if selection not in get_args(Selection):
+        raise ConfigError(f"selection={selection!r} is none of {', '.join(get_args(Selection))}", where="selection")

@@ -34,10 +34,15 @@ def evaluation_prompts(kind: str, target: Target, sample: Sample, *, seed: int =
     Raises:
         ConfigError: there is no such kind.
     """
-    if kind not in PROMPT_KINDS:
-        raise ConfigError(f"{kind!r} is no prompt kind", where="prompts", fix=f"choose from {', '.join(PROMPT_KINDS)}")
+    check_kind(kind)
     masks = target.masks.subtract(target.ignore) if len(target.ignore) else target.masks
     return PROMPT_KINDS[kind](masks, draw_keys(seed, sample.key, target.ids))
+
+
+def check_kind(kind: str) -> None:
+    """Raise :class:`~samfast.errors.ConfigError` unless there is such a prompt kind."""
+    if kind not in PROMPT_KINDS:
+        raise ConfigError(f"{kind!r} is no prompt kind", where="prompts", fix=f"choose from {', '.join(PROMPT_KINDS)}")
 
 
 def point_prompts(points: NDArray[np.floating]) -> Prompts:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors.torch import save
@@ -23,7 +25,13 @@ from samfast.cache.atomic import remove_stale, write_new
 from samfast.errors import CacheError, OutputExistsError, RunError
 from samfast.train.run import BEST, CONFIG, FORMAT, METRICS, RUN_JSON, Run, is_run
 
+if sys.platform != "win32":
+    import fcntl
+
 RESUME = "resume.pt"
+LOCK = ".training.tmp"
+"""Held by the process that trains in the folder; free, it was left behind by one that was killed."""
+BUSY = "another process is training in this folder"
 TEMPORARY = ".*.tmp"
 """What a process that was killed while it wrote its first file leaves behind."""
 
@@ -63,12 +71,29 @@ class RunFolder:
         self._record = record
         self._config_toml = config_toml
 
-    def begin(self) -> None:
-        """Make the folder, or take over what an interrupted run left in it."""
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder, and keep other processes from training in it while the block runs.
+
+        Raises:
+            OutputExistsError: another process is training in it.
+            RunError: the folder cannot be made.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / LOCK).open("ab")
         except OSError as error:
             raise RunError(f"the run's folder cannot be made: {error.strerror}", where=self.path) from None
+        with lock:
+            if not _take(lock):
+                raise OutputExistsError(BUSY, where=self.path, fix="wait for it, or choose another out")
+            try:
+                yield
+            finally:
+                (self.path / LOCK).unlink(missing_ok=True)
+
+    def begin(self) -> None:
+        """Write what the run is, or take over what an interrupted one left. To be called while :meth:`held`."""
         remove_stale(self.path)
         self._write(RUN_JSON, _json({**self._record, "state": "training"}))
         self._write(CONFIG, self._config_toml.encode())
@@ -141,7 +166,7 @@ def claim(
         return RunFolder(path, record, config_toml)
     path = Path(out).expanduser()
     obstacle = _obstacle(path, record)
-    if overwrite and is_run(path):
+    if overwrite and is_run(path) and obstacle != BUSY:
         _remove_run(path)
     elif obstacle is not None:
         fix = "choose another out" + (", or replace the run with overwrite=True (--overwrite)" if is_run(path) else "")
@@ -156,15 +181,34 @@ def numbered(default: Path) -> Iterator[Path]:
         yield default.with_name(f"{default.name}-{number}")
 
 
-def _obstacle(path: Path, record: dict[str, Any]) -> str | None:
-    """Why a run with this record cannot be written into ``path``; None if it can."""
-    if not path.exists():
+def check_out(out: str | Path | None) -> None:
+    """Raise if ``out`` is something that no run can ever be written into: a file, or a folder of something else.
+
+    Raises:
+        OutputExistsError: it is.
+    """
+    path = None if out is None else Path(out).expanduser()
+    obstacle = None if path is None else _stranger(path)
+    if obstacle is not None:
+        raise OutputExistsError(obstacle, where=path, fix="choose another out")
+
+
+def _stranger(path: Path) -> str | None:
+    """What is in the way at ``path``, if it is no run and no empty folder."""
+    if not path.exists() or is_run(path):
         return None
     if not path.is_dir():
         return "this is a file, and a run is a folder"
+    strangers = [entry for entry in path.iterdir() if not entry.match(TEMPORARY)]
+    return "this folder holds something that is no run" if strangers else None
+
+
+def _obstacle(path: Path, record: dict[str, Any]) -> str | None:
+    """Why a run with this record cannot be written into ``path``; None if it can."""
     if not is_run(path):
-        strangers = [entry for entry in path.iterdir() if not entry.match(TEMPORARY)]
-        return "this folder holds something that is no run" if strangers else None
+        return _stranger(path)
+    if _is_busy(path):
+        return BUSY
     found = Run(path)
     if found.is_finished:
         return "this folder holds a finished run"
@@ -172,6 +216,25 @@ def _obstacle(path: Path, record: dict[str, Any]) -> str | None:
         f"{name}: {_short(was)} there, {_short(now)} now" for name, was, now in differences(found.record, record)
     ]
     return f"this folder holds an interrupted run of other settings ({'; '.join(changed)})" if changed else None
+
+
+def _is_busy(path: Path) -> bool:
+    """Whether another process is training in the folder."""
+    with suppress(FileNotFoundError), (path / LOCK).open("rb") as lock:
+        return not _take(lock)
+    return False
+
+
+def _take(lock: IO[bytes]) -> bool:
+    """Lock an open file, until it is closed; whether that went. File systems without locks let everyone through."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+    return True
 
 
 def differences(was: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -186,6 +249,7 @@ def _identity(record: dict[str, Any]) -> dict[str, Any]:
         **settings,
         "precision": record["precision"],
         "encoder": record["encoder"]["fingerprint"],
+        "decoder": record["encoder"]["decoder"],
         "annotations": record["dataset"]["annotation_hash"],
         "splits": record["dataset"]["splits"],
     }

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from samfast.cache import EmbeddingCache, cache_embeddings
+from samfast.cache.base import decoder_hash
+from samfast.cache.format import CACHE_JSON
 from samfast.data import Dataset, load_dataset
 from samfast.data.types import Sample, Split
 from samfast.errors import CacheError, DataError, RunError, StaleCacheError
@@ -23,7 +25,7 @@ from samfast.progress import Stopwatch, bar, say
 from samfast.train.batches import Read, epoch_batches
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer, pick_precision
-from samfast.train.folder import RunFolder, claim, differences, numbered
+from samfast.train.folder import RunFolder, check_out, claim, differences, numbered
 from samfast.train.record import run_record
 from samfast.train.regimes import get_regime
 from samfast.train.run import Run, is_run
@@ -63,7 +65,8 @@ def train_decoder(
         model: ``"tiny"`` (default), ``"vit_b"``, ``"vit_l"``, ``"vit_h"``; taken from ``cache`` if that is given.
         checkpoint: the model's official checkpoint; ``tiny`` ships with samfast. With ``cache``, it is checked to be
             the one that the cache was made by.
-        cache: an embedding cache that holds the images; None encodes them first, into the default place.
+        cache: an embedding cache that holds the images, or where to make one; None encodes them first, into the
+            default place.
         regime: ``"point"``, ``"box"`` or ``"point+box"`` (default), see :mod:`samfast.train.regimes`.
         recipe: ``"default"``, ``"flood-study"``, or the ``config.toml`` of a run, which it reproduces. Arguments that
             are given take precedence.
@@ -90,13 +93,18 @@ def train_decoder(
         OutputExistsError: ``out`` holds another run, a finished one, or something else.
         RunError: the loss diverged, or the disk is full; what was finished is kept.
     """
+    place = None
     if isinstance(cache, str | Path):
-        cache = EmbeddingCache.open(cache)
+        place = Path(cache).expanduser()
+        cache = EmbeddingCache.open(place) if (place / CACHE_JSON).exists() else None
     name = model.name if isinstance(model, Sam) else model
     if name is None and cache is not None:
         name = cache.model
-    config = TrainConfig.make(
-        recipe,
+    dataset = data if isinstance(data, Dataset) else load_dataset(data)
+    config = check_training(
+        dataset,
+        out=out,
+        recipe=recipe,
         model=name,
         regime=regime,
         epochs=epochs,
@@ -109,10 +117,11 @@ def train_decoder(
     )
     compute = pick_device(config.device)
     precision = pick_precision(config.precision, compute)
-    dataset = data if isinstance(data, Dataset) else load_dataset(data)
     train, val = labelled(dataset, "train"), labelled(dataset, "val")
     if cache is None:
-        cache = cache_embeddings(dataset, model=model or config.model, checkpoint=checkpoint, device=config.device)
+        cache = cache_embeddings(
+            dataset, model=model or config.model, checkpoint=checkpoint, out=place, device=config.device
+        )
     else:
         _check_model(cache, config.model, model if isinstance(model, Sam) else None, checkpoint)
     _check_rows(cache, dataset, [*train, *val])
@@ -133,9 +142,37 @@ def train_decoder(
     def read(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
         return cache.read(samples)
 
-    folder.begin()
-    fit(folder, sam, dataset, train, val, read, config, device=compute, precision=precision)
+    with folder.held():
+        folder.begin()
+        fit(folder, sam, dataset, train, val, read, config, device=compute, precision=precision)
     return Run(folder.path)
+
+
+def check_training(
+    dataset: Dataset, *, out: str | Path | None = None, recipe: str | Path = "default", **settings: Any
+) -> TrainConfig:
+    """Everything that can be known to be wrong before an image is encoded.
+
+    Args:
+        dataset: to train on.
+        out: the run's folder.
+        recipe: as :func:`train_decoder` takes it.
+        **settings: fields of :class:`~samfast.train.config.TrainConfig`; None leaves the recipe's.
+
+    Returns:
+        the settings of the run.
+
+    Raises:
+        ConfigError: a setting is not allowed.
+        DataError: there is nothing to train on, or nothing to judge on.
+        OutputExistsError: ``out`` holds something that is no run.
+    """
+    config = TrainConfig.make(recipe, **settings)
+    pick_precision(config.precision, pick_device(config.device))
+    labelled(dataset, "train")
+    labelled(dataset, "val")
+    check_out(out)
+    return config
 
 
 def fit(
@@ -256,9 +293,11 @@ def _check_model(cache: EmbeddingCache, name: str, sam: Sam | None, checkpoint: 
     if sam is not None and sam.image_encoder is not None:
         asked = encoder_fingerprint_parts(sam, cache.parts["precision"])
         differing = sorted(part for part in asked if asked[part] != cache.parts.get(part))
+        if decoder_hash(sam) != cache.manifest.decoder:
+            differing.append("decoder")
         if differing:
             raise StaleCacheError(
-                f"the cache was made by another encoder than {checkpoint or name}: {', '.join(differing)} differ",
+                f"the cache was made by another model than {checkpoint or name}: {', '.join(differing)} differ",
                 where=cache.path,
                 fix="pass the checkpoint that the cache was made with, or another cache",
             )

@@ -61,6 +61,7 @@ def run_record(
         encoder={
             "fingerprint": cache.fingerprint,
             "parts": dict(cache.parts),
+            "decoder": cache.manifest.decoder,
             "checkpoint": None if checkpoint is None else str(Path(checkpoint).expanduser().resolve()),
         },
         cache=str(cache.path.resolve()),
