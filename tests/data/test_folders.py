@@ -128,14 +128,32 @@ def test_metadata_gives_the_pairs(folders, make_blob, save, make_noise):
     assert [(p.name, p.kind, p.excluded) for p in dataset.problems] == [("Image/unlisted.png", "unlisted image", True)]
 
 
-def test_rows_of_absent_files_are_bad(folders, make_blob):
+def test_a_row_of_an_absent_image_is_bad(folders, make_blob):
     root = folders({"a": make_blob(), "b": make_blob()})
-    (root / "metadata.csv").write_text("image,mask\na.png,a.png\nb.png,gone.png\ngone.png,b.png\n")
-    dataset = load_dataset(root, max_bad=0.9)
-    assert len(dataset) == 1
-    found = {problem.name: (problem.kind, problem.detail) for problem in dataset.problems}
-    assert found["images/gone.png"] == ("missing image", "no such file: gone.png")
-    assert found["images/b.png"] == ("unreadable mask", "no such file: gone.png")
+    (root / "metadata.csv").write_text("image,mask\na.png,a.png\nb.png,b.png\ngone.png,b.png\nlost.png,lost.png\n")
+    dataset = load_dataset(root, max_bad=0.5)
+    assert [sample.name for sample in dataset.samples] == ["images/a.png", "images/b.png"]
+    assert [(one.name, one.kind, one.detail, one.excluded) for one in dataset.problems] == [
+        ("images/gone.png", "missing image", "no such file: gone.png", True),
+        ("images/lost.png", "missing image", "no such file: lost.png", True),
+    ]
+    with pytest.raises(DataError, match="2 of 4"):
+        load_dataset(root, max_bad=0.25)
+
+
+def test_a_row_of_an_absent_mask_is_missing_as_without_a_table(folders, make_blob):
+    root = folders({"a": make_blob(), "b": None, "c": None})
+    without = load_dataset(root, strict=True)
+    (root / "metadata.csv").write_text("image,mask\na.png,a.png\nb.png,b.png\nc.png,\n")
+    dataset = load_dataset(root, strict=True)
+    states = [(sample.path.stem, sample.state) for sample in dataset.samples]
+    assert states == [("a", "labelled"), ("b", "missing"), ("c", "missing")]
+    assert states == [(sample.path.stem, sample.state) for sample in without.samples]
+    assert kinds(dataset) == kinds(without) == [("missing mask", False)]
+    assert "metadata.csv names b.png" in dataset.problems[0].detail
+    assert "names" not in dataset.problems[1].detail
+    (root / "masks" / "b.png").symlink_to(root / "nowhere.png")  # it is there, and broken
+    assert ("unreadable mask", True) in kinds(load_dataset(root, max_bad=0.5))
 
 
 def test_metadata_without_masks_still_gives_columns(folders, make_blob):

@@ -76,7 +76,8 @@ def scan(items: Sequence[Item], decode: DecodeSpec, store: Store) -> tuple[list[
             continue
         found.append(result)
         if result.raw is None:
-            problems.append(Problem(item.name, "missing mask", "kept, but never used as an empty one", False))
+            why = f"{item.why_missing}; " if item.why_missing else ""
+            problems.append(Problem(item.name, "missing mask", f"{why}kept, but never used as an empty one", False))
         else:
             problems += [Problem(item.name, kind, detail, False) for kind, detail in result.raw.problems]
     return found, problems + _with_size_hints(refused, found)

@@ -101,12 +101,14 @@ class Item:
         split: the set its place in the folder gives it; None where the folder has no sets.
         annotate: reads the annotation of an image of the given size; None if it has none at all. Raises
             :class:`~samfast.errors.DataError` if the annotation cannot belong to the image.
+        why_missing: why it has none, where that is known.
     """
 
     name: str
     path: Path
     split: Split | None
     annotate: Callable[[ImageHeader], Raw] | None
+    why_missing: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -222,13 +223,16 @@ def _pairs_of_table(
     for row in table.rows:
         split, path = _locate(root, row["image"], [(folders.split, folders.images) for folders in sets])
         name = below(root, path)
-        annotate = None
+        annotate, why_missing = None, ""
         if row["mask"]:
             _, mask = _locate(root, row["mask"], [(folders.split, folders.masks) for folders in sets])
-            annotate = partial(_annotate, mask)
+            if os.path.lexists(mask):
+                annotate = partial(_annotate, mask)
+            else:
+                why_missing = f"{table.path.name} names {row['mask']}, which is not there"
         if name in items:
             annotate = partial(_refuse, "ambiguous pair", f"{table.path.name} names this image more than once")
-        items[name] = Item(name, path, split, annotate)
+        items[name] = Item(name, path, split, annotate, why_missing)
         columns[name] = row
         unlisted.discard(name)
     for name in sorted(unlisted):
