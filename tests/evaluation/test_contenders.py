@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from samfast.cache import EmbeddingCache, cache_embeddings
-from samfast.data import Dataset
+from samfast.data import Dataset, load_dataset
 from samfast.errors import CheckpointError, StaleCacheError
 from samfast.evaluation import evaluate
 from samfast.models.checkpoints import load_model
@@ -124,12 +126,57 @@ def test_data_of_the_run_is_the_default(numbered: Dataset, run: Run) -> None:
     assert figures(run.evaluate("val", prompts=["box"]), "mine") == expected
 
 
-def test_training_images_in_another_split_are_noticed(numbered: Dataset, run: Run) -> None:
+def test_images_a_run_knew_are_counted(numbered: Dataset, run: Run) -> None:
     other = numbered.split(train=0.4, val=0.2, test=0.4, seed=1)
-    trained = set(run.dataset_info["splits"]["train"])
-    seen = sum(sample.name in trained for sample in other.of("test"))
-    assert 0 < seen < len(other.of("test"))
-    assert evaluate(run, other).asked.caveat == f"trained on {seen} of these images"
+    splits = run.dataset_info["splits"]
+    names = {sample.name for sample in other.of("test")}
+    trained, selected = len(names & set(splits["train"])), len(names & set(splits["val"]))
+    assert 0 < trained < len(names)
+    expected = [f"trained on {trained} of these images"] + [f"selected on {selected} of these images"] * bool(selected)
+    assert evaluate(run, other, prompts="box").asked.caveat == ", ".join(expected)
+
+
+@pytest.mark.parametrize(
+    ("on", "caveat"), [("train", "trained on this set"), ("val", "selected on this set"), ("test", "")]
+)
+def test_caveats_are_those_of_runs(numbered: Dataset, run: Run, tmp_path: Path, on: str, caveat: str) -> None:
+    report = evaluate(["tiny", run], numbered, prompts="box", on=on)
+    assert report.asked.caveat == caveat
+    assert caveat in report.table()
+    assert evaluate("tiny", numbered, prompts="box", on=on).asked.caveat == ""
+    stranger = tmp_path / "stranger"
+    shutil.copytree(run.path, stranger)
+    record = json.loads((stranger / "run.json").read_text())
+    record["dataset"] |= {"root": str(tmp_path), "annotation_hash": "0" * 64}
+    (stranger / "run.json").write_text(json.dumps(record))
+    assert evaluate(stranger, numbered, prompts="box", on=on).asked.caveat == ""
+    assert evaluate([run, stranger], numbered, prompts="box", on=on).asked.caveat == (caveat and f"{caveat} (mine)")
+
+
+def test_val_in_the_place_of_test_says_who_selected_on_it(numbered: Dataset, run: Run) -> None:
+    without = replace(numbered, samples=tuple(one for one in numbered.samples if one.split != "test"))
+    asked = evaluate(run, without, prompts="box").asked
+    assert (asked.on, asked.caveat) == ("val", "selected on this set")
+
+
+def test_the_same_data_in_another_place_is_known(numbered: Dataset, run: Run, tmp_path: Path) -> None:
+    shutil.copytree(numbered.root, tmp_path / "copy")
+    copy = load_dataset(tmp_path / "copy", target="component")
+    assert evaluate(run, copy, prompts="box", on="val").asked.caveat == "selected on this set"
+
+
+def test_a_folder_a_run_was_trained_on_is_opened_as_it_was_then(numbered: Dataset, run: Run) -> None:
+    assert load_dataset(numbered.root).target_kind != "component", "the default must be another for this to tell"
+    for folder in (numbered.root, str(numbered.root.parent)):  # which holds nothing else
+        asked = evaluate(run, folder, prompts="box").asked
+        assert (asked.target_kind, asked.caveat) == ("component", "")
+    assert evaluate("tiny", numbered.root, prompts="box").asked.target_kind == "class"
+
+
+def test_judging_by_what_a_run_was_not_trained_on_says_so(numbered: Dataset, run: Run) -> None:
+    other = replace(load_dataset(numbered.root, target="class"), classes=("other",))
+    caveat = evaluate(run, other, prompts="box").asked.caveat
+    assert caveat == f"trained with target component, trained with classes {', '.join(numbered.classes)}"
 
 
 def test_runs_of_one_base_share_it(numbered: Dataset, run: Run, tmp_path: Path, checkpoint: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from samfast.artifacts import open_model
 from samfast.cache.outputs import checked_folder
 from samfast.data import Dataset, load_dataset
+from samfast.data.readers.base import subfolders
 from samfast.data.types import SPLITS, Sample, Split, Target
 from samfast.errors import ConfigError, DataError, OutputExistsError
 from samfast.evaluation.baselines import SINGLE_COMPONENT, baseline_counts
@@ -58,10 +59,12 @@ def evaluate(
         models: one or several of: a model's name, a :class:`~samfast.train.Run` or its folder, an
             :class:`~samfast.runtime.OnnxBundle` or its folder, a
             :class:`~samfast.inference.segmenter.Segmenter`.
-        data: the data set, or its folder; None for the one the first run was trained on, opened as it was then.
+        data: the data set, or its folder; None for the one the first run was trained on. A folder that a run was
+            trained on is opened as it was then, with the same classes, target and sets.
         prompts: prompt kinds, see :func:`~samfast.inference.prompt_sets.evaluation_prompts`. Each is drawn once from
             (seed, image, object) and put to every model.
-        on: ``"train"``, ``"val"`` or ``"test"``. Without a test set ``"test"`` takes val, and every table says so.
+        on: ``"train"``, ``"val"`` or ``"test"``. Where the test set holds no object, ``"test"`` takes val, and every
+            table says so.
         cache: embeddings to read instead of encoding; None for the runs' own caches where they are still there.
         checkpoint: of the base model, for models that are neither ``tiny`` nor wholly in the cache.
         selection: which mask token answers, the same rule for every model.
@@ -82,9 +85,7 @@ def evaluate(
     """
     kinds = _checked_kinds(prompts)
     folder = None if out is None else _checked_out(out, overwrite=overwrite)
-    if data is None:
-        data = _data_of_first_run(models)
-    dataset = data if isinstance(data, Dataset) else load_dataset(data)
+    dataset = _opened(data, models)
     split, samples = _samples(dataset, on)
     contenders = line_up(models, cache=cache, checkpoint=checkpoint, device=device)
     worst = WorstCases(_pairs(contenders))
@@ -124,7 +125,7 @@ def evaluate(
         asked=Asked(
             data=str(dataset.root),
             on=split,
-            caveat=_caveat(dataset, samples, split, contenders),
+            caveat=_caveat(dataset, samples, contenders),
             split_origin=dataset.split_origin,
             target_kind=dataset.target_kind,
             classes=dataset.classes,
@@ -175,46 +176,72 @@ def _checked_out(out: str | Path, *, overwrite: bool) -> Path:
     return folder
 
 
-def _data_of_first_run(models: Any) -> Dataset:
-    """The data the first run among ``models`` was trained on, opened as it was then."""
+def _opened(data: Dataset | str | Path | None, models: Any) -> Dataset:
+    """The data set to judge on: what a run among ``models`` was trained on is opened as it was then."""
+    if isinstance(data, Dataset):
+        return data
     for model in listed(models):
-        opened: Any = open_model(model) if isinstance(model, str | Path) else model
-        if is_run(opened):
-            found: Dataset = opened.dataset()
+        run: Any = open_model(model) if isinstance(model, str | Path) else model
+        if is_run(run) and (data is None or _lies_in(Path(run.dataset_info["root"]), Path(data))):
+            found: Dataset = run.dataset()
             return found
-    raise ConfigError(
-        "there is no data to judge on, and no run to take it from", where="data", fix="pass data= (--data), a folder"
-    )
+    if data is None:
+        raise ConfigError(
+            "there is no data to judge on, and no run to take it from",
+            where="data",
+            fix="pass data= (--data), a folder",
+        )
+    return load_dataset(data)
+
+
+def _lies_in(root: Path, folder: Path) -> bool:
+    """Whether ``folder`` is ``root``, or holds nothing but it, as an unpacked archive does."""
+    folder = folder.expanduser().resolve()
+    return root == folder or (folder.is_dir() and list(subfolders(folder).values()) == [root])
 
 
 def _samples(dataset: Dataset, on: str) -> tuple[Split, tuple[Sample, ...]]:
-    """The set to judge on, and its images that hold objects; val stands in for a test set that is not there."""
+    """The set to judge on, and its images that hold objects; val stands in for a test set without any."""
     if on not in SPLITS:
         raise ConfigError(f"on={on!r} is no set", where="on", fix=f"choose from {', '.join(SPLITS)}")
-    split: Split = "val" if on == "test" and not dataset.of("test") and dataset.of("val") else on
-    samples = tuple(sample for sample in dataset.of(split) if sample.state == "labelled" and sample.annotation_ids)
-    if not samples:
-        raise DataError(
-            f"the {split} set holds no image with an annotated object",
-            where=dataset.root,
-            fix="judge on another set with on= (--on), or split the data with load_dataset(...).split(test=0.15)",
-        )
-    return split, samples
+    candidates: tuple[Split, ...] = ("test", "val") if on == "test" else (on,)
+    for split in candidates:
+        samples = tuple(sample for sample in dataset.of(split, state="labelled") if sample.annotation_ids)
+        if samples:
+            return split, samples
+    raise DataError(
+        f"the {on} set holds no image with an annotated object",
+        where=dataset.root,
+        fix="judge on another set with on= (--on), or split the data with load_dataset(...).split(test=0.15)",
+    )
 
 
-def _caveat(dataset: Dataset, samples: Sequence[Sample], split: Split, contenders: Sequence[Contender]) -> str:
-    """What keeps the figures from being those of unseen data."""
-    runs = [each.run for each in contenders if each.run is not None]
-    trained = {
-        name
-        for run in runs
-        if Path(run.dataset_info["root"]).resolve() == Path(dataset.root).resolve()
-        for name in run.dataset_info["splits"].get("train", ())
-    }
-    seen = sum(sample.name in trained for sample in samples)
-    if seen:
-        return f"trained on {'this set' if seen == len(samples) else f'{seen} of these images'}"
-    return {"train": "trained on this set", "val": "selected on this set", "test": ""}[split]
+def _caveat(dataset: Dataset, samples: Sequence[Sample], contenders: Sequence[Contender]) -> str:
+    """What keeps the figures of runs from being those of unseen data; names the runs if it is not all of them."""
+    known: dict[str, list[str]] = {}
+    runs = [each for each in contenders if each.run is not None]
+    for each in runs:
+        assert each.run is not None
+        for text in _known(each.run.dataset_info, dataset, samples):
+            known.setdefault(text, []).append(each.label)
+    return ", ".join(
+        text if len(labels) == len(runs) else f"{text} ({', '.join(labels)})" for text, labels in known.items()
+    )
+
+
+def _known(trained_on: Mapping[str, Any], dataset: Dataset, samples: Sequence[Sample]) -> Iterator[str]:
+    """How a run knew the images, and in what it was taught something else than is judged."""
+    same_hash = trained_on["annotation_hash"] == dataset.annotation_hash  # of the same data in another place
+    if same_hash or Path(trained_on["root"]) == Path(dataset.root).resolve():
+        for split, verb in (("train", "trained"), ("val", "selected")):
+            names = set(trained_on["splits"].get(split, ()))
+            seen = sum(sample.name in names for sample in samples)
+            if seen:
+                yield f"{verb} on {'this set' if seen == len(samples) else f'{seen} of these images'}"
+    if trained_on["target_kind"] != dataset.target_kind:
+        yield f"trained with target {trained_on['target_kind']}"
+    if set(trained_on["classes"]) != set(dataset.classes):
+        yield f"trained with classes {', '.join(trained_on['classes'])}"
 
 
 def _pairs(contenders: Sequence[Contender]) -> list[Pair]:

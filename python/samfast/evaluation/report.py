@@ -41,7 +41,7 @@ class Asked:
     Attributes:
         data: the data set's folder.
         on: the set judged on.
-        caveat: what keeps the figures from being those of unseen data; "" for a test set.
+        caveat: what keeps the runs' figures from being those of unseen data of the kind they were trained on, or "".
         split_origin: ``"given"`` by the data, or ``"automatic"``.
         target_kind: what one mask stands for.
         classes: of the data set.
