@@ -107,6 +107,22 @@ def test_a_file_of_sets_beside_the_data(many):
     assert kinds.count("unknown name in splits.json") == 1
 
 
+@pytest.mark.parametrize("place", [".", "inner"])
+def test_a_file_of_sets_of_a_folder_in_a_folder(folders, make_blob, tmp_path, place):
+    outer = tmp_path / "outer"
+    masks = {f"{n}": make_blob(at=(n, n)) for n in range(6)}
+    folders(masks, images="Image", labels="Mask", root=outer / "inner")
+    sets = '{"train": ["0", "1.png", "Image/2.png"], "val": ["3"], "test": ["4", "5"]}'
+    (outer / place / "splits.json").write_text(sets)
+    dataset = load_dataset(outer)
+    assert (dataset.split_origin, dataset.root) == ("given", outer / "inner")
+    assert [len(dataset.of(split)) for split in ("train", "val", "test")] == [3, 1, 2]
+    assert not dataset.problems
+    (outer / ("inner" if place == "." else ".") / "splits.json").write_text(sets)
+    with pytest.raises(DataError, match="two lists of sets"):
+        load_dataset(outer)
+
+
 def test_identical_images_in_given_sets_are_told(folders, make_blob):
     for split in ("train", "test"):
         root = folders({f"{split}{n}": make_blob() for n in range(4)}, images=f"{split}/img", labels=f"{split}/gt")

@@ -168,6 +168,30 @@ def test_a_stem_of_two_images_is_not_guessed(tmp_path):
     assert "may be any of" in problems[0].detail
 
 
+def test_a_whole_name_goes_before_what_others_are_short_for(tmp_path):
+    names = ["1.jpg", "a/1.jpg", "1.jpg.png"]
+    write(tmp_path, {"train": ["1.jpg"], "val": ["1.jpg.png"], "test": ["a/1.jpg"]})
+    sets, problems = read_splits(tmp_path, names)
+    assert sets == {"1.jpg": "train", "1.jpg.png": "val", "a/1.jpg": "test"}
+    assert not problems
+
+
+def test_the_file_may_lie_above_the_data_but_not_twice(tmp_path):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    write(tmp_path, {"train": ["1.jpg"], "val": ["images/2.jpg"], "test": ["inner/images/3.jpg"]})
+    names = ["images/1.jpg", "images/2.jpg", "images/3.jpg"]
+    assert read_splits(inner, names) is None
+    sets, problems = read_splits(inner, names, root=tmp_path)
+    assert sets == dict(zip(names, SPLITS, strict=True))
+    assert not problems
+    write(inner, {"train": ["1.jpg"]})
+    with pytest.raises(DataError) as caught:
+        read_splits(inner, names, root=tmp_path)
+    assert str(tmp_path / "splits.json") in str(caught.value)
+    assert str(inner / "splits.json") in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

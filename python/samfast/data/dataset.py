@@ -179,7 +179,8 @@ def load_dataset(
     """Open a folder of annotated images, whatever its layout, and check every file in it.
 
     Args:
-        root: the folder. A ``splits.json`` in it (``{"train": [file names], "val": ..., "test": ...}``) gives the sets.
+        root: the folder, or one that holds only this folder. A ``splits.json`` in either (``{"train": [file names],
+            "val": ..., "test": ...}``) gives the sets.
         classes: names of the classes to keep, old or merged; None for all. An image with none of them is empty.
         merge: classes to put together: new name -> old names, or ``"all"`` (or True) for one class ``object``.
         limit: read only this many images: the first in hashed order of their names, from each given set its share.
@@ -207,7 +208,7 @@ def load_dataset(
     folder, detection = _detect(Path(root))
     listing = detection.listing()
     kind = choose_kind(target, listing.kind)
-    items, problems, given = _given_sets(folder, listing)
+    items, problems, given = _given_sets(Path(root), folder, listing)
     if listing.classes:  # what can be known to be wrong is said before the files are read
         map_classes(listing.classes, classes, merge)
     if group != "auto":
@@ -289,11 +290,11 @@ def _detect(root: Path) -> tuple[Path, Detection]:
     raise DataError(f"{what}\n  looked for:\n{looked}", where=root, fix="arrange the data in one of these ways")
 
 
-def _given_sets(folder: Path, listing: Listing) -> tuple[list[Item], list[Problem], bool]:
+def _given_sets(root: Path, folder: Path, listing: Listing) -> tuple[list[Item], list[Problem], bool]:
     """The images to read, in order of their names, those that are in no set left out; and whether there are sets."""
     problems = list(listing.problems)
     items = sorted(listing.items, key=lambda item: item.name)
-    read = read_splits(folder, [item.name for item in items])
+    read = read_splits(folder, [item.name for item in items], root=root)
     if read is not None:
         sets, trouble = read
         problems += trouble

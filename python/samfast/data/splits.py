@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from samfast.data.readers.base import SPLIT_WORDS
+from samfast.data.readers.base import SPLIT_WORDS, below
 from samfast.data.types import SPLITS, Problem, Split
 from samfast.errors import ConfigError, DataError
 
@@ -199,33 +199,42 @@ def across_sets(names: Sequence[str], groups: Sequence[str], splits: Sequence[Sp
     ]
 
 
-def read_splits(root: Path, names: Sequence[str]) -> tuple[dict[str, Split], list[Problem]] | None:
+def read_splits(
+    folder: Path, names: Sequence[str], *, root: Path | None = None
+) -> tuple[dict[str, Split], list[Problem]] | None:
     """The sets of a ``splits.json`` beside the data: ``{"train": [file names], "val": ..., "test": ...}``.
 
     Args:
-        root: the data set's folder.
-        names: of its images; an entry may be such a name, its last part, or that without its suffix.
+        folder: in which the data lies.
+        names: of its images; an entry may be such a name or, where it is none, the last part of one, with or without
+            its suffix.
+        root: the folder that was opened, if the data lies in a folder of it: the file may lie there too, and its
+            entries may begin with that folder.
 
     Returns:
         image name to set, and what does not fit; None if there is no such file.
 
     Raises:
-        DataError: the file is no such list, or puts one image into two sets.
+        DataError: the file is no such list, puts one image into two sets, or is there twice.
     """
-    path = root / FILE
-    if not path.is_file():
+    paths = [base / FILE for base in dict.fromkeys((root or folder, folder)) if (base / FILE).is_file()]
+    if not paths:
         return None
+    if len(paths) > 1:
+        raise DataError(f"two lists of sets: {paths[0]} and {paths[1]}", where=root, fix="remove one of them")
+    path = paths[0]
     listed = _parse(path)
+    exact = {below(path.parent, folder / name): name for name in names} | {name: name for name in names}
     by_alias: dict[str, list[str]] = {}
     for name in names:
         last = PurePosixPath(name)
-        for alias in {name, last.name, last.with_suffix("").as_posix(), last.stem}:
+        for alias in {last.name, last.stem}:
             by_alias.setdefault(alias, []).append(name)
     found: dict[str, Split] = {}
     problems = []
     for split, entries in listed.items():
         for entry in entries:
-            matches = by_alias.get(entry, [])
+            matches = [exact[entry]] if entry in exact else by_alias.get(entry, [])
             if len(matches) != 1:
                 detail = f"{split}: {'no such image' if not matches else f'may be any of {chr(44).join(matches[:3])}'}"
                 problems.append(Problem(entry, f"unknown name in {FILE}", detail, False))
