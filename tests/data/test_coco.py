@@ -1,6 +1,7 @@
 """COCO JSON, held pixel for pixel against pycocotools, in the layouts people have."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -199,6 +200,37 @@ def test_broken_annotations_are_listed_one_by_one(coco, scribble):
     assert not any(problem.excluded for problem in dataset.problems)
     target = dataset.target(dataset.samples[0])
     np.testing.assert_array_equal(target.masks.numpy(), [decoded([SQUARE]), decoded([TRIANGLE])])
+
+
+@pytest.mark.parametrize(
+    "size", [5, 5.5, True, "24 36", ["24", "36"], [24], [[24], [36]], {"height": 24}, float("inf")]
+)
+def test_run_lengths_whose_size_is_none_are_listed(coco, size):
+    good = runs(np.eye(HEIGHT, WIDTH), compressed=False)
+    dataset = load_dataset(coco([{"segmentation": [SQUARE]}, {"segmentation": {**good, "size": size}}]))
+    assert kinds(dataset) == [("run lengths of another size", False)]
+    assert "annotation 2" in dataset.problems[0].detail
+    assert len(dataset.target(dataset.samples[0]).masks) == 1
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [5, None, True, {}, {"a": 1}, [], ["a"], [None], [[1], [2]], [-1, 865], [1.5, 862.5], [10**30], [math.nan]],
+)
+def test_run_lengths_that_are_none_are_listed(coco, counts):
+    bad = {"size": [HEIGHT, WIDTH], "counts": counts}
+    dataset = load_dataset(coco([{"segmentation": [SQUARE]}, {"segmentation": bad}]))
+    assert kinds(dataset) == [("malformed run lengths", False)]
+    assert len(dataset.target(dataset.samples[0]).masks) == 1
+
+
+@pytest.mark.parametrize("height", [math.inf, math.nan, "24", [24], None, -1])
+def test_a_size_in_the_json_that_is_none_is_not_held_against_the_image(coco, height):
+    root = coco([{"segmentation": [SQUARE]}])
+    content = json.loads((root / "annotations.json").read_text())
+    content["images"][0]["height"] = height
+    (root / "annotations.json").write_text(json.dumps(content))
+    assert len(load_dataset(root)) == 1
 
 
 def order(problem):

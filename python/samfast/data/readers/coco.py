@@ -276,7 +276,7 @@ def _annotate(
     image: ImageHeader,
 ) -> Raw:
     declared = entry.get("height"), entry.get("width")
-    if all(isinstance(side, int | float) and side > 0 for side in declared):
+    if all(isinstance(side, int | float) and 0 < side < math.inf for side in declared):
         check_size("the size in the JSON", (int(declared[0] or 0), int(declared[1] or 0)), image, is_file=False)
     height, width = image.size
     problems: list[tuple[str, str]] = []
@@ -350,7 +350,7 @@ def _is_polygon(part: Any) -> bool:
 
 def _run_lengths(segmentation: Mapping[str, Any], height: int, width: int, label: str) -> Masks:
     size = segmentation.get("size")
-    if size is not None and list(size) != [height, width]:
+    if size is not None and size != [height, width]:
         raise UnusableError("run lengths of another size", f"{label}: size {size}, the image is [{height}, {width}]")
     try:
         return Masks.from_rle([{"size": [height, width], "counts": segmentation["counts"]}])
