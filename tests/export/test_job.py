@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +105,9 @@ def test_a_bundle_predicts_and_is_judged(run: Run, tuned: OnnxBundle) -> None:
     (ours,) = tuned.predict(image, box=[8, 9, 70, 66], save=())
     (theirs,) = run.predict(image, box=[8, 9, 70, 66], save=())
     assert (ours.prediction.masks.numpy() == theirs.prediction.masks.numpy()).mean() >= 0.9999
-    assert "boxes (onnx)" in tuned.evaluate(run.dataset(), prompts=("box",), on="val", baselines=False).table()
+    assert "boxes (onnx)" in tuned.evaluate("val", data=run.dataset(), prompts=("box",), baselines=False).table()
+    with pytest.raises(ConfigError, match="no data to judge on"):
+        tuned.evaluate("val")
 
 
 @pytest.mark.parametrize("device", ["tpu", pytest.param("cuda", marks=without_gpu)])
@@ -119,6 +122,18 @@ def test_another_encoder_than_the_runs(run: Run, official_checkpoint: Callable[.
     assert os.listdir(tmp_path) == []
 
 
+@pytest.fixture
+def _translated(graph_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the graphs of ``sam`` from where they were translated before."""
+
+    def copy(name: str) -> Callable[[Any, Path], Path]:
+        return lambda _, folder: Path(shutil.copy(graph_folder / name, folder))
+
+    monkeypatch.setattr(job, "translate_encoder", copy("encoder.onnx"))
+    monkeypatch.setattr(job, "translate_decoder", copy("decoder.onnx"))
+
+
+@pytest.mark.usefixtures("_translated")
 def test_the_name_of_a_model(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +143,7 @@ def test_the_name_of_a_model(
     assert bundle.decoder.run is None
     out, err = capfd.readouterr()
     assert out == ""
+    assert len(err.splitlines()) == 2
     assert "exported tiny.onnxbundle" in err
     assert f"logits within {bundle.decoder.parity['logit_difference']:.1e}" in err
 
@@ -150,6 +166,7 @@ def test_an_existing_bundle_is_known_before_the_work(sam: Any, tuned: OnnxBundle
         export_onnx(sam, out=tuned.path)
 
 
+@pytest.mark.usefixtures("_translated")
 def test_a_failed_gate_leaves_nothing(sam: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measure = job.measure_parity
     monkeypatch.setattr(job, "measure_parity", lambda *models: replace(measure(*models), logit_difference=0.002))
@@ -158,8 +175,18 @@ def test_a_failed_gate_leaves_nothing(sam: Any, tmp_path: Path, monkeypatch: pyt
     assert os.listdir(tmp_path) == []
 
 
-def test_half_precision_models_are_exported_in_full(draw_model: Callable, tmp_path: Path) -> None:
+def test_half_precision_models_are_exported_in_full(
+    draw_model: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported: list[Any] = []
+
+    def write(source: Any, _: Path) -> None:
+        exported.append(source.sam)
+        raise ExportError("seen")
+
+    monkeypatch.setattr(job, "_write", write)
     sam = draw_model("tiny", 4).half()
-    bundle = export_onnx(sam, out=tmp_path / "x")
+    with pytest.raises(ExportError, match="seen"):
+        export_onnx(sam, out=tmp_path / "x")
     assert next(sam.parameters()).dtype == torch.float16
-    assert bundle.decoder.dtype == "float32"
+    assert {tensor.dtype for tensor in exported[0].parameters()} == {torch.float32}
