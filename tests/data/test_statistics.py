@@ -1,10 +1,13 @@
 """The figures people look at first are the figures of the masks, and the text says them."""
 
+import ast
+import inspect
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from samfast.data import describe, load_dataset
+from samfast.data import describe, load_dataset, statistics
 
 
 @pytest.fixture
@@ -81,3 +84,11 @@ def test_long_lists_of_problems_are_cut(folders, make_blob):
 def test_a_data_set_without_any_object_has_no_figures_to_show(folders, make_blob):
     text = describe(load_dataset(folders({"a": make_blob(value=0)})))
     assert next(line.split()[-6:] for line in text.splitlines() if "area of one mask" in line) == ["-"] * 6
+
+
+def test_the_data_set_imports_its_statistics_and_not_the_other_way_round():
+    body = ast.parse(inspect.getsource(statistics)).body  # what runs on import; types alone lie in an if below it
+    modules = {node.module for node in body if isinstance(node, ast.ImportFrom)}
+    assert "samfast.data.types" in modules
+    assert "samfast.data.dataset" not in modules
+    assert load_dataset.__globals__["measure"] is statistics.measure

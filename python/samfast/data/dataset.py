@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +27,11 @@ from samfast.data.splits import (
     read_splits,
     split_groups,
 )
+from samfast.data.statistics import Statistics, measure
 from samfast.data.store import Place, Store
 from samfast.data.types import SPLITS, AnnotationState, Problem, Sample, Split, Target, TargetKind
 from samfast.errors import ConfigError, DataError
 from samfast.masks import Masks
-
-if TYPE_CHECKING:
-    from samfast.data.statistics import Statistics
 
 LISTED = 20
 
@@ -159,8 +157,6 @@ class Dataset:
 
     def statistics(self) -> Statistics:
         """Counts, sizes, foreground, pieces and objects: what people look at first."""
-        from samfast.data.statistics import measure
-
         return measure(self)
 
 

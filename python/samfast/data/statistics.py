@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samfast.data.dataset import Dataset
 from samfast.data.parallel import parallel_map
 from samfast.data.types import SPLITS, AnnotationState, Problem, Sample
+
+if TYPE_CHECKING:
+    from samfast.data.dataset import Dataset
 
 SHOWN_NAMES = 4
 SHOWN_CLASSES = 25
