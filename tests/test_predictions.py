@@ -230,6 +230,8 @@ def test_equal_names_do_not_overwrite_each_other(tmp_path: Path) -> None:
     [
         ({}, "no prompts"),
         ({"prompts": {"a.png": []}}, "no prompts"),
+        ({"prompts": "none"}, "'none' is no file: a model is asked about a box or a point"),
+        ({"prompts": "box"}, "'box' is no file: a model is asked about a box or a point"),
         ({"box": [0, 0, 40, 10]}, r"\[0, 0, 40, 10\] is not on the image: a.png is 32 wide and 24 high"),
         ({"box": [0, 0, float("nan"), 10]}, "not finite"),
         ({"box": [9, 0, 2, 10]}, "wrong way round"),

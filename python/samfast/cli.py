@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
+
+_KINDS = re.compile(r"(point|box|none|auto)(~[^,]*)?(,|$)")
 
 CONTINUES = {"cache", "train", "tune", "quickstart"}
 """The verbs that go on where they were interrupted."""
@@ -125,7 +128,11 @@ _training = _options(
     click.option("--batch-size", type=click.IntRange(1), help="Images a step, instead of the recipe's."),
 )
 _prompts = click.option(
-    "--prompts", default="point,box", show_default=True, callback=_comma_list, help="Prompt kinds to judge by."
+    "--prompts",
+    default="point,box",
+    show_default=True,
+    callback=_comma_list,
+    help="Prompt kinds to judge by, with commas or spaces between them.",
 )
 _selection = click.option(
     "--selection",
@@ -134,6 +141,20 @@ _selection = click.option(
     show_default=True,
     help="Which mask token answers.",
 )
+
+
+class _Judging(click.Command):
+    """A verb with ``--prompts``, which takes every prompt kind that follows it, up to anything else."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        joined: list[str] = []
+        for arg in args:
+            is_value = "--prompts" in joined[-2:-1] or (joined and joined[-1].startswith("--prompts="))
+            if is_value and _KINDS.match(arg):
+                joined[-1] += f",{arg}"
+            else:
+                joined.append(arg)
+        return super().parse_args(ctx, joined)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -200,7 +221,7 @@ def train(root: Path, seed: int, **options: Any) -> None:
     click.echo(samfast.train_decoder(_load(root, options, seed), seed=seed, **options).path)
 
 
-@cli.command()
+@cli.command(cls=_Judging)
 @click.argument("models", nargs=-1, required=True)
 @click.option("--data", "root", type=click.Path(path_type=Path), help="The data; that of the run if left out.")
 @click.option("--on", default="test", show_default=True, help="The set to judge on: train, val or test.")
@@ -209,7 +230,9 @@ def train(root: Path, seed: int, **options: Any) -> None:
 @_prompts
 @_selection
 @_seed
+@_device
 @_out
+@_overwrite
 def evaluate(models: tuple[str, ...], root: Path | None, **options: Any) -> None:
     """Judge models, runs and ONNX bundles with the same prompts on the same images."""
     click.echo(samfast.evaluate(list(models), root, **options).table())
@@ -225,6 +248,7 @@ def evaluate(models: tuple[str, ...], root: Path | None, **options: Any) -> None
 @click.option("--save", default="overlay", show_default=True, callback=_comma_list, help="overlay, png, coco.")
 @click.option("--opacity", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of the overlay.")
 @_selection
+@_device
 @_out
 @_overwrite
 def predict(model: str, images: tuple[Path, ...], **options: Any) -> None:
@@ -243,7 +267,7 @@ def export(model: str, **options: Any) -> None:
     click.echo(samfast.export_onnx(model, **options).path)
 
 
-@cli.command()
+@cli.command(cls=_Judging)
 @_root
 @_model
 @_training

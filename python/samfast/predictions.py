@@ -30,6 +30,7 @@ from samfast.inference.prompt_files import (
     read_prompt_file,
     to_prompts,
 )
+from samfast.inference.prompt_sets import PROMPT_KINDS
 from samfast.inference.segmenter import Prediction, segment
 from samfast.models.allocator import keep_heap
 from samfast.progress import say, track
@@ -39,6 +40,10 @@ Save = Literal["overlay", "png", "coco"]
 OVERLAYS, MASKS, COCO = "overlays", "masks", "predictions.coco.json"
 """What is written below ``out``."""
 LISTED = 20
+
+ASK = f"pass box= or point= (--box x,y,x,y or --point x,y), or prompts= (--prompts): {FILE_HELP}"
+KINDS = (*PROMPT_KINDS, "none", "auto")
+"""What people pass as prompts where a file is needed."""
 
 Array = NDArray[np.uint8]
 
@@ -129,11 +134,7 @@ def predict(
     for_all = from_lists(box, point)
     named = _named(prompts)
     if not for_all and not any(named.values()):
-        raise ConfigError(
-            "there are no prompts: a model is asked about a box or a point",
-            where="prompts",
-            fix=f"pass box= or point= (--box x,y,x,y or --point x,y), or prompts= (--prompts): {FILE_HELP}",
-        )
+        raise ConfigError("there are no prompts: a model is asked about a box or a point", where="prompts", fix=ASK)
     sources, bad = _sources(images)
     asked = _match(sources, named, for_all)
     segmenter = open_segmenter(model, checkpoint=checkpoint, device=device)
@@ -263,7 +264,13 @@ def _formats(save: Sequence[str] | str) -> tuple[Save, ...]:
 def _named(prompts: str | Path | Mapping[str, Any] | None) -> dict[str, list[Prompt]]:
     if prompts is None:
         return {}
-    return from_mapping(prompts) if isinstance(prompts, Mapping) else read_prompt_file(prompts)
+    if isinstance(prompts, Mapping):
+        return from_mapping(prompts)
+    if str(prompts) in KINDS and not Path(prompts).exists():
+        raise ConfigError(
+            f"{str(prompts)!r} is no file: a model is asked about a box or a point", where="prompts", fix=ASK
+        )
+    return read_prompt_file(prompts)
 
 
 def _sources(images: Any) -> tuple[list[_Source], list[DataError]]:

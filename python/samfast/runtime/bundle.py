@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samfast.errors import CheckpointError
+from samfast.errors import CheckpointError, ConfigError
 from samfast.frames import PreprocessSpec
 from samfast.inference.contract import OutputContract
 from samfast.runtime.graphs import DECODER_FILE, ENCODER_FILE
@@ -119,11 +119,21 @@ class OnnxBundle:
 
         return predict(self, images, **options)
 
-    def evaluate(self, data: Any, **options: Any) -> Report:
-        """Judge the bundle on a data set: :func:`samfast.evaluate` with this bundle as the model."""
+    def evaluate(self, on: str = "test", *, data: Any = None, **options: Any) -> Report:
+        """Judge the bundle on a set of ``data``: :func:`samfast.evaluate` with this bundle as the model.
+
+        Raises:
+            ConfigError: no ``data``; a bundle does not know the data it was trained on.
+        """
         from samfast.evaluation import evaluate
 
-        return evaluate([self], data, **options)
+        if data is None:
+            raise ConfigError(
+                "there is no data to judge on: a bundle does not keep where its training data lies",
+                where="data",
+                fix="pass data=, a folder or a data set",
+            )
+        return evaluate([self], data, on=on, **options)
 
     def _read(self, name: str, part: Part) -> GraphMetadata:
         path = self.path / name
