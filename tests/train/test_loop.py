@@ -213,6 +213,19 @@ def test_overwrite_spares_what_is_no_run(dataset, cache, tmp_path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
+def test_one_process_trains_in_a_folder(run, dataset, cache, tmp_path) -> None:
+    copied = tmp_path / "copy"
+    shutil.copytree(run.path, copied)
+    arguments = {"cache": cache, "out": copied, **QUICK}
+    with folder.RunFolder(copied, run.record, "").held():
+        for overwrite in (False, True):
+            with pytest.raises(OutputExistsError, match="another process"):
+                train_decoder(dataset, overwrite=overwrite, **arguments)
+    assert same_weights(Run(copied), run)
+    (copied / folder.LOCK).touch()  # left behind by a process that was killed
+    assert train_decoder(dataset, overwrite=True, **arguments).is_finished
+
+
 def test_default_names_count_up(dataset, cache, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     arguments = {**QUICK, "epochs": 1, "regime": "box"}
@@ -277,7 +290,7 @@ def test_a_cache_that_does_not_fit_is_refused(dataset, cache, scenes, tmp_path, 
         train_decoder(dataset, model="vit_b", cache=cache, out=tmp_path / "run")
     other = tmp_path / "other.pth"
     torch.save(draw_model("tiny", 1).state_dict(), other)
-    with pytest.raises(StaleCacheError, match="weights differ"):
+    with pytest.raises(StaleCacheError, match="weights, decoder differ"):
         train_decoder(dataset, cache=cache, checkpoint=other, out=tmp_path / "run")
     more = tmp_path / "more"
     shutil.copytree(scenes, more)

@@ -100,9 +100,8 @@ def train_decoder(
     name = model.name if isinstance(model, Sam) else model
     if name is None and cache is not None:
         name = cache.model
-    dataset = data if isinstance(data, Dataset) else load_dataset(data)
     config = check_training(
-        dataset,
+        data if isinstance(data, Dataset) else None,
         out=out,
         recipe=recipe,
         model=name,
@@ -117,6 +116,7 @@ def train_decoder(
     )
     compute = pick_device(config.device)
     precision = pick_precision(config.precision, compute)
+    dataset = data if isinstance(data, Dataset) else load_dataset(data)
     train, val = labelled(dataset, "train"), labelled(dataset, "val")
     if cache is None:
         cache = cache_embeddings(
@@ -149,12 +149,12 @@ def train_decoder(
 
 
 def check_training(
-    dataset: Dataset, *, out: str | Path | None = None, recipe: str | Path = "default", **settings: Any
+    dataset: Dataset | None, *, out: str | Path | None = None, recipe: str | Path = "default", **settings: Any
 ) -> TrainConfig:
     """Everything that can be known to be wrong before an image is encoded.
 
     Args:
-        dataset: to train on.
+        dataset: to train on; None where it is not open yet.
         out: the run's folder.
         recipe: as :func:`train_decoder` takes it.
         **settings: fields of :class:`~samfast.train.config.TrainConfig`; None leaves the recipe's.
@@ -169,9 +169,10 @@ def check_training(
     """
     config = TrainConfig.make(recipe, **settings)
     pick_precision(config.precision, pick_device(config.device))
-    labelled(dataset, "train")
-    labelled(dataset, "val")
     check_out(out)
+    if dataset is not None:
+        labelled(dataset, "train")
+        labelled(dataset, "val")
     return config
 
 

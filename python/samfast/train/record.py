@@ -67,6 +67,7 @@ def run_record(
         cache=str(cache.path.resolve()),
         dataset={
             "root": str(dataset.root.resolve()),
+            "opened": str(Path(dataset.options["root"]).resolve()),
             "options": dict(dataset.options),
             "annotation_hash": dataset.annotation_hash,
             "classes": list(dataset.classes),

@@ -114,7 +114,8 @@ class Run:
                 fix="open it with load_dataset(..., group=...) and pass it as data=",
             )
         names = ("classes", "merge", "limit", "target", "group", "seed", "max_bad")
-        dataset = load_dataset(info["root"], **{name: options[name] for name in names})
+        opened = info.get("opened", info["root"])  # a splits.json may lie above the data
+        dataset = load_dataset(opened, **{name: options[name] for name in names})
         if "split" in options:
             dataset = dataset.split(**options["split"])
         for split, before in info["splits"].items():
