@@ -249,7 +249,7 @@ def load_dataset(
         decode=decode,
         annotation_hash=annotation_hash,
         options={
-            "root": str(folder),
+            "root": str(root),
             "layout": detection.layout,
             "classes": [classes] if isinstance(classes, str) else list(classes) if classes is not None else None,
             "merge": {new: list(olds) for new, olds in merge.items()} if isinstance(merge, Mapping) else merge,
