@@ -1,9 +1,9 @@
 """Cached equals encoder-in-the-loop: the same losses, step for step, and controls that must not pass.
 
 Deviations are relative. Where the embeddings are the same bits, so are the losses. Where float32 embeddings are made
-again in another order, no step of 50 is off by more than 1e-5. With a float16 cache, the losses of prompts before
-the first update are off by at most 1e-4, and the steps of 50 by at most 1e-3, both as root mean squares: a mean over a
-batch would let errors of opposite sign cancel, and hide a bfloat16 encoder.
+again in another order, no step of 50 is off by more than 1e-5. With a float16 cache the first step is off by at most
+1e-4 and no step of 50 by more than 1e-3; the same 1e-4 bounds the root mean square over single prompts, where errors of
+opposite sign cannot cancel as they do in the mean over a batch, which would hide a bfloat16 encoder.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def test_cached_equals_encoder_in_the_loop(dataset, samples, sam, cache, make_ca
     single = train(dataset, samples, cache.read, decoder, regime=regime, steps=STEPS)
     half = train(dataset, samples, make_cache("float16").read, decoder, regime=regime, steps=STEPS)
     assert deviations(single, live).max() <= FP32
-    assert rms(deviations(half, live)) <= FP16
+    assert deviations(half, live)[0] <= FP16_FIRST
+    assert deviations(half, live).max() <= FP16
     assert live[-6:].mean() < live[:6].mean()  # it does train
 
 
