@@ -18,6 +18,7 @@ from samfast.cache import EmbeddingCache, cache_embeddings
 from samfast.data import Dataset, load_dataset
 from samfast.errors import CheckpointError, StaleCacheError
 from samfast.evaluation import evaluate
+from samfast.evaluation.contenders import line_up
 from samfast.models.checkpoints import load_model
 from samfast.models.sam import Sam
 from samfast.models.segmenter import TorchSegmenter
@@ -187,6 +188,16 @@ def test_runs_of_one_base_share_it(numbered: Dataset, run: Run, tmp_path: Path, 
     assert figures(report, "mine") == figures(report, "twins/mine")
     explicit = evaluate([run, "tiny"], numbered, prompts="box", checkpoint=checkpoint)
     assert [each.label for each in explicit.judged] == ["tiny", "mine"]
+
+
+def test_names_come_last_whatever_their_place(run: Run, reader: Any, checkpoint: Path) -> None:
+    assert [each.label for each in line_up(["tiny", reader(name="b"), run, reader(name="a")])] == [
+        "b",
+        "tiny",
+        "mine",
+        "a",
+    ]
+    assert [each.label for each in line_up(["tiny", reader()], checkpoint=checkpoint)] == ["reader", "tiny"]
 
 
 def test_a_cache_of_another_encoder_is_an_error_that_says_what_differs(

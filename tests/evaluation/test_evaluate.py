@@ -7,6 +7,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def test_another_images_prompt_changes_the_figures(
         prompts = evaluation_prompts(kind, numbered.target(other), other, seed=seed)
         index = np.arange(len(target.masks)) % len(prompts)
         limit = np.array(sample.size[::-1]) - 1
-        return module.replace(
+        return replace(
             prompts,
             image_index=prompts.image_index[index],
             points=np.minimum(prompts.points[index], limit).astype(np.float32),
@@ -184,19 +185,19 @@ def test_a_model_that_was_trained_on_nothing_carries_no_caveat(numbered: Dataset
 
 
 def test_val_stands_in_for_a_missing_test_set(numbered: Dataset, reader: Any) -> None:
-    without = module.replace(numbered, samples=tuple(one for one in numbered.samples if one.split != "test"))
+    without = replace(numbered, samples=tuple(one for one in numbered.samples if one.split != "test"))
     report = evaluate(reader(), without, prompts=["box"])
     assert report.asked.on == "val"
     with pytest.raises(DataError, match="train set holds no image"):
-        evaluate(reader(), module.replace(without, samples=without.of("val")), on="train")
+        evaluate(reader(), replace(without, samples=without.of("val")), on="train")
 
 
 @pytest.mark.parametrize("state", ["missing", "empty"])
 def test_val_stands_in_for_a_test_set_without_objects(numbered: Dataset, reader: Any, state: str) -> None:
     samples = tuple(
-        module.replace(one, state=state, annotation_ids=()) if one.split == "test" else one for one in numbered.samples
+        replace(one, state=state, annotation_ids=()) if one.split == "test" else one for one in numbered.samples
     )
-    report = evaluate(reader(), module.replace(numbered, samples=samples), prompts=["box"])
+    report = evaluate(reader(), replace(numbered, samples=samples), prompts=["box"])
     assert report.asked.on == "val"
     assert {row.split for row in report.rows} == {"val"}
 

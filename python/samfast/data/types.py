@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -63,6 +63,13 @@ class Target:
     ids: tuple[str, ...]
     ignore: Masks
     kind: TargetKind
+
+    def select(self, index: NDArray[np.integer]) -> Target:
+        """The objects at ``(K,)`` indices, in their order; the target itself if these are all of them."""
+        if np.array_equal(index, np.arange(len(self.masks))):
+            return self
+        ids = tuple(self.ids[int(each)] for each in index)
+        return replace(self, masks=self.masks[index], classes=self.classes[index], ids=ids)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ def line_up(
     checkpoint: str | Path | None = None,
     device: str = "auto",
 ) -> list[Contender]:
-    """The contenders of ``models``, in their order, with the base model of every run before it.
+    """The contenders of ``models``: runs, bundles and segmenters in their order, then models asked for by name.
+
+    Before the first run of each base model comes that base model; asked for by name, it does not come twice.
 
     Args:
         models: as :func:`~samfast.evaluation.evaluate` takes them.

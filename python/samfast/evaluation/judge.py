@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -253,13 +252,8 @@ def _pairs(contenders: Sequence[Contender]) -> list[Pair]:
 def _judgeable(target: Target) -> tuple[Target, int]:
     """The target's objects that have a pixel outside the ignored regions, and how many have none."""
     visible = target.masks.subtract(target.ignore) if len(target.ignore) else target.masks
-    kept = np.flatnonzero(visible.area() > 0)
-    if len(kept) == len(target.masks):
-        return target, 0
-    part = replace(
-        target, masks=target.masks[kept], classes=target.classes[kept], ids=tuple(target.ids[index] for index in kept)
-    )
-    return part, len(target.masks) - len(kept)
+    kept = np.flatnonzero(visible.area())
+    return target.select(kept), len(target.masks) - len(kept)
 
 
 def _row(

@@ -15,12 +15,7 @@ from samfast.masks import Masks
 def visible(target: Target) -> Target:
     """The target without its ignored pixels, and without the objects of which nothing is left then."""
     masks = target.masks.subtract(target.ignore) if target.ignore.area().any() else target.masks
-    alive = np.flatnonzero(masks.area())
-    if len(alive) == len(masks):
-        return replace(target, masks=masks)
-    return replace(
-        target, masks=masks[alive], classes=target.classes[alive], ids=tuple(target.ids[index] for index in alive)
-    )
+    return replace(target, masks=masks).select(np.flatnonzero(masks.area()))
 
 
 def soft_targets(masks: Masks, ignore: Masks, frame: Frame) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
