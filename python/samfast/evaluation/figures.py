@@ -128,7 +128,7 @@ def histograms(rows: Sequence[Row], pairs: Sequence[tuple[str | None, str]], col
 def curves(metrics: Sequence[Mapping[str, Any]], name: str) -> str | None:
     """Training loss and validation IoU over a run's epochs; None if the run has recorded neither."""
     epochs = [float(entry.get("epoch", number + 1)) for number, entry in enumerate(metrics)]
-    losses, ious = _series(metrics, "loss"), _series(metrics, "iou")
+    losses, ious = _series(metrics, "loss"), _series(metrics, "val_iou", "val_iou_")
     if not losses or not ious or not epochs:
         return None
     with matplotlib.rc_context(STYLE):
@@ -143,17 +143,14 @@ def curves(metrics: Sequence[Mapping[str, Any]], name: str) -> str | None:
         return _svg(figure, f"curves {name}")
 
 
-def _series(metrics: Sequence[Mapping[str, Any]], word: str) -> dict[str, list[float]]:
-    """The recorded numbers whose names hold ``word``, with NaN where an epoch lacks one."""
-    keys = list(dict.fromkeys(key for entry in metrics for key in entry if word in key.split("_")))
-    if word == "loss":  # the sum and the validation say enough; its parts are in the run's own files
-        keys = [key for key in keys if key in ("loss", "train_loss", "val_loss")] or keys
-    found = {}
-    for key in keys:
-        values = [entry.get(key) for entry in metrics]
-        if all(value is None or isinstance(value, int | float) for value in values):
-            found[key] = [float("nan") if value is None else float(value) for value in values]
-    return found
+def _series(metrics: Sequence[Mapping[str, Any]], name: str, prefix: str | None = None) -> dict[str, list[float]]:
+    """The figures called ``name``, or that begin with ``prefix``, by epoch; NaN where an epoch has none."""
+    names = dict.fromkeys(key for epoch in metrics for key in epoch)
+    chosen = [key for key in names if key == name or (prefix is not None and key.startswith(prefix))]
+    return {
+        key: [float("nan") if (value := epoch.get(key)) is None else float(value) for epoch in metrics]
+        for key in chosen
+    }
 
 
 def _spoken(key: str) -> str:
