@@ -60,14 +60,28 @@ def test_data_describes_what_is_there(capsys: pytest.CaptureFixture[str], pairs:
     assert "12" in out
 
 
-def test_options_reach_the_data(capsys: pytest.CaptureFixture[str], pairs: Path) -> None:
+def test_data_shows_what_is_wrong_even_if_training_would_stop(capsys: pytest.CaptureFixture[str], pairs: Path) -> None:
     (pairs / "masks" / "3.png").write_bytes(b"")
     code, out, _ = run(capsys, "data", pairs, "--max-bad", "0.5")
     assert code == 0
     assert "3.png" in out
-    code, _, err = run(capsys, "data", pairs, "--strict")
+    for options in ((), ("--strict",)):
+        code, out, err = run(capsys, "data", pairs, *options)
+        assert code == EXIT_ERROR
+        assert "3.png" in out
+        assert "1 of 12 images cannot be used" in err
+
+
+def test_errors_of_the_file_system_have_no_traceback(
+    capsys: pytest.CaptureFixture[str], pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "somewhere/shard")
+
+    monkeypatch.setattr(samfast, "load_dataset", full)
+    code, _, err = run(capsys, "data", pairs)
     assert code == EXIT_ERROR
-    assert "3.png" in err
+    assert err == "error: No space left on device\n  in: somewhere/shard\n"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 import samfast
-from samfast.errors import SamfastError, explain_missing
+from samfast.errors import DataError, SamfastError, explain_missing
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _run(arguments)
     except SamfastError as error:
         click.echo(f"error: {error}", err=True)
+        code = EXIT_ERROR
+    except OSError as error:
+        click.echo(f"error: {error.strerror or error}\n  in: {error.filename or 'the file system'}", err=True)
         code = EXIT_ERROR
     except click.ClickException as error:
         error.show()
@@ -167,11 +170,20 @@ def cli() -> None:
 @_root
 @_data
 @_seed
-def data(root: Path, **options: Any) -> None:
+def data(root: Path, max_bad: float, strict: bool, **options: Any) -> None:
     """Look at a data set: its layout, its statistics, and what is wrong with it."""
     from samfast.data import describe
 
-    click.echo(describe(samfast.load_dataset(root, **options)))
+    dataset = samfast.load_dataset(root, max_bad=1.0, **options)
+    click.echo(describe(dataset))
+    bad = len({problem.name for problem in dataset.problems if problem.excluded})
+    total = bad + len(dataset)
+    if bad > (0 if strict else max_bad * total):
+        raise DataError(
+            f"{bad} of {total} images cannot be used: training would stop here",
+            where=root,
+            fix="mend or remove these files, or raise --max-bad to leave them out",
+        )
 
 
 @cli.command()
