@@ -174,7 +174,7 @@ class _Contest:
         )
 
     def _base_of(self, run: Run, encoder: Encoder) -> Contender:
-        identity = (run.model, run.record["encoder"]["fingerprint"])
+        identity = (run.model, run.record["encoder"]["fingerprint"], run.record["encoder"]["decoder"])
         for each in self.contenders:
             if each.identity == identity:
                 return each
@@ -193,12 +193,17 @@ class _Contest:
 
     def _load_base(self, run: Run) -> Sam:
         """The model a run started from, read from its checkpoint."""
+        from samfast.cache.base import decoder_hash
         from samfast.models.checkpoints import load_model
 
         record = run.record["encoder"]
         checkpoint = self._checkpoint if self._checkpoint is not None else record["checkpoint"]
         sam = load_model(run.model, checkpoint=checkpoint)
-        if differing := _differing(sam, record["parts"]):
+        differing = [
+            *_differing(sam, record["parts"]),
+            *(["decoder"] if decoder_hash(sam) != record["decoder"] else []),
+        ]
+        if differing:
             raise CheckpointError(
                 f"this is not the {run.model} that {run.path.name} was tuned from: {', '.join(differing)} differ",
                 where=checkpoint,
