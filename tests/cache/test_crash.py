@@ -129,7 +129,7 @@ def test_ctrl_c_writes_the_shard_at_hand(
     photos: Callable, tmp_path: Path, start: Callable, small: Any, encoded: SimpleNamespace
 ) -> None:
     root, out = photos(20), tmp_path / "c"
-    encoding = start(root, out, pause=0.2)
+    encoding = start(root, out, pause=1.0)
     wait_for_shards(out, 1)
     os.kill(encoding.pid, signal.SIGINT)
     encoding.join(60)
