@@ -110,9 +110,13 @@ def tune(
 
     seconds: dict[str, float] = {}
 
-    watch = Stopwatch()
     say("1/5  data")
-    dataset = data if isinstance(data, Dataset) else load_dataset(data, seed=seed)
+    if isinstance(data, Dataset):
+        dataset = data
+    else:
+        watch = Stopwatch()
+        dataset = load_dataset(data, seed=seed)
+        seconds["data"] = watch.seconds
     say(describe(dataset))
     check_training(dataset, out=out, model=model, regime=regime, seed=seed, device=device, **training)
     for kind in prompts:
@@ -120,7 +124,6 @@ def tune(
     check_selection(selection)
     require("jinja2", "matplotlib", "onnx", "onnxscript")
     import_runtime()
-    seconds["data"] = watch.seconds
 
     watch = Stopwatch()
     say("\n2/5  encode once")
