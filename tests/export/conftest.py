@@ -1,8 +1,7 @@
-"""A drawn tiny model, and its graphs translated once."""
+"""The shipped tiny model, and its graphs translated once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 
 from samfast.export.translate import translate_decoder, translate_encoder
+from samfast.models.checkpoints import load_model
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -18,8 +18,8 @@ def _few_threads():
 
 
 @pytest.fixture(scope="session")
-def sam(draw_model: Callable) -> Any:
-    return draw_model("tiny", 3)
+def sam() -> Any:
+    return load_model("tiny")
 
 
 @pytest.fixture(scope="session")

@@ -26,10 +26,13 @@ from samfast.errors import (
     RunError,
     RuntimeUnavailableError,
 )
-from samfast.export import export_onnx, job
+from samfast.export import export_onnx, job, translate
 from samfast.inference.prompt_sets import box_prompts
 from samfast.inference.segmenter import segment
+from samfast.inference.tokens import tokenize
+from samfast.models.architecture import get_architecture
 from samfast.models.fingerprint import hash_tensors
+from samfast.models.sam import Sam
 from samfast.runtime import OnnxBundle, OnnxSegmenter
 from samfast.runtime.sessions import count_gpus
 from samfast.train import Run, train_decoder
@@ -38,12 +41,7 @@ without_gpu = pytest.mark.skipif(count_gpus() > 0, reason="there is an NVIDIA GP
 
 
 @pytest.fixture(scope="session")
-def checkpoint(official_checkpoint: Callable[..., Path]) -> Path:
-    return official_checkpoint("tiny", 3)
-
-
-@pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A tiny model, tuned for one epoch on boxes."""
     root = tmp_path_factory.mktemp("data") / "scenes"
     splits: dict[str, list[str]] = {"train": [], "val": [], "test": []}
@@ -58,7 +56,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Run:
     (root / "splits.json").write_text(json.dumps(splits))
     folder = tmp_path_factory.mktemp("runs")
     dataset = load_dataset(root, target="component")
-    base = {"model": "tiny", "checkpoint": checkpoint, "device": "cpu"}
+    base = {"model": "tiny", "device": "cpu"}
     return train_decoder(
         dataset,
         **base,
@@ -135,10 +133,10 @@ def _translated(graph_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_translated")
 def test_the_name_of_a_model(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    bundle = export_onnx("tiny", checkpoint=checkpoint)
+    bundle = export_onnx("tiny")
     assert bundle.path.resolve() == tmp_path / "tiny.onnxbundle"
     assert bundle.decoder.run is None
     out, err = capfd.readouterr()
@@ -173,6 +171,40 @@ def test_a_failed_gate_leaves_nothing(sam: Any, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ExportError, match=r"(?s)does not predict.*logits within 2\.0e-03"):
         export_onnx(sam, out=tmp_path / "x")
     assert os.listdir(tmp_path) == []
+
+
+def test_another_geometry_with_weights_of_their_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], recwarn: Any
+) -> None:
+    monkeypatch.setattr(translate, "LARGEST_MESSAGE_BYTES", 1_000_000)  # as the encoder of vit_h is above 2 GB
+    small = replace(
+        get_architecture("tiny"), image_size=96, encoder_depth=2, encoder_global_layers=(1,), encoder_window=5
+    )
+    torch.manual_seed(0)
+    sam = Sam(small).eval()
+    for parameter in sam.requires_grad_(False).parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    path = tmp_path / "small.onnxbundle"
+    bundle = export_onnx(sam, out=path)
+    out, err = capfd.readouterr()
+    assert (out, len(err.splitlines())) == ("", 2)
+    assert not recwarn.list
+    assert sorted(os.listdir(path)) == ["decoder.onnx", "decoder.onnx.data", "encoder.onnx", "encoder.onnx.data"]
+    assert bundle.info()["size_bytes"] == sum(file.stat().st_size for file in path.iterdir())
+
+    moved = OnnxBundle(path.rename(tmp_path / "moved.onnxbundle"))
+    moved.verify()
+    segmenter = OnnxSegmenter(moved, device="cpu")
+    embedding = segmenter.embed([shape_scene(6, 2, size=(60, 77))[0]] * 3)
+    assert embedding.features["image_embeddings"].shape == (3, 128, 12, 12)
+    prompts = box_prompts(np.array([[5, 6, 40, 50]]))
+    logits, _ = segmenter.decode(embedding, tokenize(prompts, embedding.frames))
+    assert logits.shape == (1, 4, 48, 48)
+
+    with (moved.path / "encoder.onnx.data").open("r+b") as file:
+        file.write(b"x")
+    with pytest.raises(CheckpointError, match=r"(?s)changed or damaged.*encoder\.onnx"):
+        moved.verify()
 
 
 def test_half_precision_models_are_exported_in_full(

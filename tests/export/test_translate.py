@@ -13,10 +13,8 @@ import pytest
 import torch
 
 from samfast.errors import ExportError
-from samfast.export.translate import OPSET, translate_decoder, translate_encoder
+from samfast.export.translate import OPSET, translate_decoder
 from samfast.inference.tokens import Tokens
-from samfast.models.architecture import get_architecture
-from samfast.models.sam import Sam
 from samfast.runtime.graphs import Graphs
 
 LABELS = np.array([1, 0, 2, 3, -1, -10])
@@ -84,30 +82,6 @@ def test_filled_up_tokens_take_part_in_nothing(graphs: Graphs, sam: Any) -> None
     )
     np.testing.assert_allclose(filled, without, atol=1e-4)
     assert np.abs(padded - without).max() > 0.01  # SAM's own pad token is another thing
-
-
-def test_another_geometry_in_silence(tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: Any) -> None:
-    small = dataclasses.replace(
-        get_architecture("tiny"), image_size=96, encoder_depth=2, encoder_global_layers=(1,), encoder_window=5
-    )
-    torch.manual_seed(0)
-    sam = Sam(small).eval()
-    sam.requires_grad_(False)
-    for parameter in sam.parameters():
-        parameter.add_(0.1 * torch.randn_like(parameter))
-    translate_encoder(sam, tmp_path)
-    translate_decoder(sam, tmp_path)
-    assert capfd.readouterr() == ("", "")
-    assert not recwarn.list
-    graphs = Graphs(tmp_path, device="cpu", threads=1)
-    image = np.random.default_rng(0).normal(0, 1, (3, 3, 96, 96)).astype(np.float32)
-    embeddings = graphs.encode(image)
-    assert embeddings.shape == (3, 128, 12, 12)
-    np.testing.assert_allclose(embeddings, sam.encode(torch.from_numpy(image))["image_embeddings"], atol=1e-4)
-    drawn = draw_tokens(3, 4, 3, sam.spec)
-    found, expected = graphs.decode(embeddings, drawn), decode(sam, embeddings, drawn)
-    assert found[0].shape == (4, 4, 48, 48)
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
 
 
 def test_graphs_are_valid_onnx(graph_folder: Path) -> None:

@@ -15,6 +15,7 @@ from samfast.runtime import OnnxPredictor
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_vit_b_against_sam_predictor(official_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     checkpoint = official_checkpoint("vit_b")
     bundle = export_onnx("vit_b", checkpoint=checkpoint, out=tmp_path / "vit_b.onnxbundle")

@@ -1,9 +1,8 @@
-"""A bundle of a drawn tiny model, and segment_anything's own predictor over the same weights."""
+"""A bundle of the shipped tiny model, and segment_anything's own predictor over the same weights."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from segment_anything.modeling import Sam as OfficialSam
 
 from samfast.data.shapes import shape_scene
 from samfast.export import export_onnx
+from samfast.models.checkpoints import load_model
 from samfast.runtime import OnnxBundle
 
 
@@ -23,13 +23,13 @@ def _few_threads():
 
 
 @pytest.fixture(scope="session")
-def sam(draw_model: Callable) -> Any:
-    return draw_model("tiny", 3)
+def sam() -> Any:
+    return load_model("tiny")
 
 
 @pytest.fixture(scope="session")
 def bundle(sam: Any, tmp_path_factory: pytest.TempPathFactory) -> OnnxBundle:
-    return export_onnx(sam, out=tmp_path_factory.mktemp("bundle") / "drawn.onnxbundle")
+    return export_onnx(sam, out=tmp_path_factory.mktemp("bundle") / "tiny.onnxbundle")
 
 
 @pytest.fixture

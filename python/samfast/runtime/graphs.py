@@ -36,6 +36,7 @@ class Graphs:
         folder: holds ``encoder.onnx`` and ``decoder.onnx``.
         device: see :data:`~samfast.runtime.sessions.Device`.
         threads: CPU threads of one inference; None for one a core.
+        keeps_memory: whether the CPU memory of one inference is kept for the next.
 
     Attributes:
         device: ``"cuda"`` or ``"cpu"``, where the graphs really run.
@@ -44,15 +45,17 @@ class Graphs:
         ConfigError, RuntimeUnavailableError, CheckpointError: see :func:`~samfast.runtime.sessions.open_session`.
     """
 
-    def __init__(self, folder: Path, *, device: Device = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, device: Device = "auto", threads: int | None = None, keeps_memory: bool = True
+    ) -> None:
         self._folder = folder
-        self._threads = threads
-        self._decoder = open_session(folder / DECODER_FILE, device=device, threads=threads)
+        self._options: dict[str, Any] = {"threads": threads, "keeps_memory": keeps_memory}
+        self._decoder = open_session(folder / DECODER_FILE, device=device, **self._options)
         self.device: Device = "cuda" if session_device(self._decoder) == "cuda" else "cpu"
 
     @cached_property
     def _encoder(self) -> Any:
-        return open_session(self._folder / ENCODER_FILE, device=self.device, threads=self._threads)
+        return open_session(self._folder / ENCODER_FILE, device=self.device, **self._options)
 
     def open_encoder(self) -> None:
         """Open the encoder now, and not when it is first used."""

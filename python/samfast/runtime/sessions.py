@@ -30,13 +30,14 @@ FATAL = 4
 ERROR = 3
 
 
-def open_session(path: Path, *, device: Device = "auto", threads: int | None = None) -> Any:
+def open_session(path: Path, *, device: Device = "auto", threads: int | None = None, keeps_memory: bool = True) -> Any:
     """An ``onnxruntime.InferenceSession`` over ``path``.
 
     Args:
         path: the ONNX file.
         device: see :data:`Device`.
         threads: CPU threads of one inference; None for one a core.
+        keeps_memory: whether the CPU memory of one inference is kept for the next.
 
     Raises:
         ConfigError: there is no such device.
@@ -48,14 +49,19 @@ def open_session(path: Path, *, device: Device = "auto", threads: int | None = N
     if threads is not None and threads < 1:
         raise ConfigError(f"threads={threads} is less than 1", where="threads")
     runtime = import_runtime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = ERROR
+    options.enable_cpu_mem_arena = keeps_memory
+    if threads is not None:
+        options.intra_op_num_threads = threads
     if device == "cpu":
-        return _open(runtime, path, [CPU_PROVIDER], threads)
+        return _open(runtime, path, [CPU_PROVIDER], options)
     obstacle = _cuda_obstacle(runtime)
     if obstacle is None:
         printed = io.StringIO()  # preload_dlls() prints about libraries that a working installation may lack
         with contextlib.redirect_stdout(printed):
             runtime.preload_dlls()
-        session = _open(runtime, path, [(CUDA_PROVIDER, CUDA_OPTIONS), CPU_PROVIDER], threads)
+        session = _open(runtime, path, [(CUDA_PROVIDER, CUDA_OPTIONS), CPU_PROVIDER], options)
         if CUDA_PROVIDER in session.get_providers():
             return session
         obstacle = f"ONNX Runtime {runtime.__version__} could not load its CUDA libraries"
@@ -69,7 +75,7 @@ def open_session(path: Path, *, device: Device = "auto", threads: int | None = N
         )
     if count_gpus():
         say(f"running on the CPU although there is an NVIDIA GPU: {obstacle}")
-    return _open(runtime, path, [CPU_PROVIDER], threads)
+    return _open(runtime, path, [CPU_PROVIDER], options)
 
 
 def session_device(session: Any) -> str:
@@ -127,11 +133,7 @@ def _installed_builds() -> list[str]:
     return builds
 
 
-def _open(runtime: Any, path: Path, providers: list[Any], threads: int | None) -> Any:
-    options = runtime.SessionOptions()
-    options.log_severity_level = ERROR
-    if threads is not None:
-        options.intra_op_num_threads = threads
+def _open(runtime: Any, path: Path, providers: list[Any], options: Any) -> Any:
     runtime.set_default_logger_severity(FATAL)  # what a provider's loader logs becomes part of our own message
     try:
         return runtime.InferenceSession(str(path), options, providers=providers)
