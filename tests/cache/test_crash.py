@@ -30,6 +30,7 @@ from samfast.cache import atomic, job
 from samfast.models.architecture import ARCHITECTURES, Architecture
 from samfast.models.sam import Sam
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by whatever a shell has put in the background
 torch.set_num_threads(1)
 ARCHITECTURES["small"] = Architecture("small", 64, 8, 32, 2, 2, (1,), 4, 32, 64, iou_head_dim=32)
 job.ShardWriter = partial(job.ShardWriter, shard_bytes=2 * 4096)
