@@ -64,6 +64,7 @@ def test_equal_models_pass(segmenter: TorchSegmenter, recorded: Graphs) -> None:
     parity.check()
     assert parity.logit_deviation > 0.1
     assert parity.prompts >= 20
+    assert parity.encoder_batch == 2
 
 
 class Broken:
@@ -209,7 +210,7 @@ def test_encoder_tensors_are_seen(name: str, drawn: Any, drawn_graphs: Any) -> N
     ],
 )
 def test_each_figure_counts(field: str, value: float) -> None:
-    good = Parity(30, 1e-5, 1e-5, 1e-6, 1.0, 3.0)
+    good = Parity(30, 2, 1e-5, 1e-5, 1e-6, 1.0, 3.0)
     good.check()
     with pytest.raises(ExportError, match="nothing was written"):
         replace(good, **{field: value}).check()

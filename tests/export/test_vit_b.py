@@ -12,6 +12,7 @@ from segment_anything import SamPredictor, sam_model_registry
 from samfast.data.shapes import shape_scene
 from samfast.export import export_onnx
 from samfast.runtime import OnnxPredictor
+from samfast.runtime.graphs import Graphs
 
 
 @pytest.mark.slow
@@ -38,3 +39,7 @@ def test_vit_b_against_sam_predictor(official_checkpoint: Callable[..., Path], t
             assert np.abs(found[1] - expected[1]).max() <= 1e-4
             assert agreement >= 0.9999
             assert expected[2].std() > 0.1
+    graphs = Graphs(bundle.path, device="cpu", keeps_memory=False)
+    inputs = np.random.default_rng(0).normal(0, 1, (2, 3, bundle.spec.size, bundle.spec.size)).astype(np.float32)
+    alone = np.concatenate([graphs.encode(inputs[:1]), graphs.encode(inputs[1:])])
+    np.testing.assert_allclose(graphs.encode(inputs), alone, atol=1e-4)

@@ -24,8 +24,9 @@ MAX_IOU_DIFFERENCE = 1e-4
 
 SHAPES = ((0.56, 0.83), (1.1, 0.71), (0.51, 0.51))
 """(height, width) of the images, in sides of the model's input: landscape, portrait above the input's size, square."""
-ENCODER_BATCHES = ((0,), (1, 2))
-"""Images encoded together."""
+MAX_PAIRED_SIDE = 48
+"""Side of the embedding grid up to which two images are encoded together. Global attention takes memory with its fourth
+power: two images of 64 x 64 patches take 9 GB in ``vit_b``, one takes 5."""
 
 
 class Graphs(Protocol):
@@ -48,6 +49,7 @@ class Parity:
 
     Attributes:
         prompts: how many were decoded.
+        encoder_batch: how many images at most were encoded together.
         embedding_difference: between embeddings, in absolute value.
         logit_difference: between low-res logits, in absolute value, encoder and decoder together.
         iou_difference: between predicted IoU, in absolute value.
@@ -56,6 +58,7 @@ class Parity:
     """
 
     prompts: int
+    encoder_batch: int
     embedding_difference: float
     logit_difference: float
     iou_difference: float
@@ -96,15 +99,16 @@ class Parity:
 def measure_parity(torch_model: TorchSegmenter, graphs: Graphs) -> Parity:
     """Run both on the same images and prompts, each on its own embeddings.
 
-    Landscape, portrait and square images; batches of 1 and 2 images; 1 to 8 prompts on 1 to 3 images; points, boxes,
-    both, neither, ragged, with and without mask prompts.
+    Landscape, portrait and square images; batches of 1 and, in small encoders, 2 images; 1 to 8 prompts on 1 to 3
+    images; points, boxes, both, neither, ragged, with and without mask prompts.
     """
     spec = torch_model.spec
     images = [shape_scene(0, index, size=size) for index, size in enumerate(_sizes(spec))]
     embedding = torch_model.embed([image for image, _ in images])
     ours = np.asarray(embedding.features[EMBEDDINGS].cpu())
     inputs = np.stack([spec.preprocess(image) for image, _ in images])
-    theirs = np.concatenate([graphs.encode(inputs[list(batch)]) for batch in ENCODER_BATCHES])
+    batches = [[0], [1, 2]] if spec.embedding <= MAX_PAIRED_SIDE else [[0], [1], [2]]
+    theirs = np.concatenate([graphs.encode(inputs[batch]) for batch in batches])
 
     logits, ious, deviations = [0.0], [0.0], [0.0]
     same, pixels, num_prompts = 0, 0, 0
@@ -122,6 +126,7 @@ def measure_parity(torch_model: TorchSegmenter, graphs: Graphs) -> Parity:
             num_prompts += len(prompts)
     return Parity(
         prompts=num_prompts,
+        encoder_batch=max(len(batch) for batch in batches),
         embedding_difference=_difference(ours, theirs),
         logit_difference=float(np.max(logits)),
         iou_difference=float(np.max(ious)),
