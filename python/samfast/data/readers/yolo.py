@@ -1,0 +1,364 @@
+"""YOLO segmentation exports: a ``data.yaml``, images, and a text file of outlines for each image."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from samfast.data.images import ImageHeader, read_bytes
+from samfast.data.readers.base import (
+    SPLIT_WORDS,
+    Coding,
+    Detection,
+    Item,
+    Listing,
+    Raw,
+    Reading,
+    UnusableError,
+    below,
+    image_files,
+)
+from samfast.data.types import SPLITS, Problem, Split
+from samfast.errors import DataError
+from samfast.masks import Masks
+from samfast.progress import track
+
+TOLERANCE = 0.01
+"""By how much the centre and the sides of an outline's box may leave [0, 1]: what Ultralytics tolerates."""
+BOX_NUMBERS = 4
+AS_BOXES = "export the data set as segmentation (YOLO 'segment', or COCO), or draw masks from the boxes with a model"
+
+
+@dataclass(frozen=True)
+class _Config:
+    """What is used of a ``data.yaml``; all scalars are text."""
+
+    path: Path
+    names: tuple[str, ...]
+    base: str
+    sets: Mapping[Split, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class _Set:
+    """The images of one set, and what was named to find them."""
+
+    split: Split | None
+    where: str
+    images: tuple[Path, ...]
+
+
+class YoloReader:
+    """YOLO outlines as Ultralytics reads them and Roboflow, CVAT and others export them."""
+
+    name = "yolo"
+    looks_for = (
+        "a YOLO segmentation export: data.yaml with the class names, images/ and labels/ with a .txt of outlines for "
+        "each image, in train/, valid/ and test/ or with these inside"
+    )
+    rank = 0
+
+    def detect(self, root: Path) -> Detection | None:
+        """Recognise the folder by a YAML file of class names and label files."""
+        config = _find_config(root)
+        if config is None:
+            return None
+        problems: list[Problem] = []
+        sets = _sets(root, config, problems)
+        images = [path for one in sets for path in one.images]
+        if not images:
+            named = ", ".join(f"{split}: {', '.join(entries)}" for split, entries in config.sets.items())
+            raise DataError(
+                f"no images: {named or 'it names no set'}; nor in images/ or train/images/ beside it",
+                where=config.path,
+                fix="put the data.yaml into the folder that holds the images and labels",
+            )
+        if not any(_label_path(root, path).is_file() for path in images):
+            return None
+        seen = ", ".join(f"{len(one.images)} images in {one.where}" for one in sets)
+        why = f"{below(root, config.path)}; {seen}"
+        return Detection("YOLO segmentation", why, partial(_list, root, config, sets, problems))
+
+
+READER = YoloReader()
+
+
+def _find_config(root: Path) -> _Config | None:
+    """The YAML file that names classes; ``data.yaml`` before others."""
+    found = []
+    for path in sorted(root.iterdir(), key=lambda path: (path.name.casefold() not in ("data.yaml", "data.yml"), path)):
+        if path.suffix.casefold() in (".yaml", ".yml") and path.name[0] != "." and path.is_file():
+            config = _parse_config(path)
+            if config is not None:
+                found.append(config)
+    if len(found) > 1 and found[0].path.stem.casefold() != "data":
+        names = ", ".join(config.path.name for config in found)
+        raise DataError(f"{len(found)} YAML files with class names: {names}", where=root, fix="name one data.yaml")
+    return found[0] if found else None
+
+
+def _parse_config(path: Path) -> _Config | None:
+    """The classes and sets of a YAML file; None if it is about something else.
+
+    Scalars stay text: a class may be called ``no`` or ``1``.
+    """
+    try:
+        content: Any = yaml.load(path.read_text(encoding="utf-8-sig"), yaml.BaseLoader)  # noqa: S506 - makes only text
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        if path.stem.casefold() == "data":
+            raise DataError(f"not valid YAML: {error}", where=path) from None
+        return None
+    if not isinstance(content, dict) or not content.keys() & {"names", "nc"}:
+        return None
+    if "kpt_shape" in content:
+        raise DataError("keypoints (kpt_shape), not outlines", where=path, fix="export the data set as segmentation")
+    sets: dict[Split, tuple[str, ...]] = {}
+    for key, value in content.items():
+        if key in SPLIT_WORDS:
+            entries = value if isinstance(value, list) else [value]
+            sets[SPLIT_WORDS[key]] = tuple(entry for entry in entries if isinstance(entry, str) and entry)
+    base = content.get("path", "")
+    return _Config(path, _names(path, content), base if isinstance(base, str) else "", sets)
+
+
+def _names(path: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Class names by class index.
+
+    Raises:
+        DataError: they are no list and no mapping from 0, 1, 2, ...
+    """
+    names = content.get("names")
+    where = f"{path}: names"
+    if not names:
+        count = content.get("nc", "")
+        if not (isinstance(count, str) and count.isdecimal()):
+            raise DataError(f"no class names, and nc is {count!r}", where=where, fix="list the names")
+        return tuple(f"class_{index}" for index in range(int(count)))
+    if isinstance(names, dict):
+        wanted = [str(index) for index in range(len(names))]
+        if sorted(names) != sorted(wanted):
+            raise DataError(f"class indices {', '.join(names)} are not 0 to {len(names) - 1}", where=where)
+        names = [names[index] for index in wanted]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"neither a list of names nor index: name: {names!r:.80}", where=where)
+    return tuple(name.strip() for name in names)
+
+
+def _sets(root: Path, config: _Config, problems: list[Problem]) -> list[_Set]:
+    """The sets the YAML file names where its paths lead somewhere below the root, and the usual folders elsewhere."""
+    sets: list[_Set] = []
+    taken: dict[Path, Split] = {}
+    for split in SPLITS:
+        places = []
+        for entry in config.sets.get(split, ()):
+            place = _locate(root, config.base, entry)
+            if place is not None:
+                places.append(place)
+        if not places:
+            places = [path for path in _usual_folders(root, split) if path.is_dir()][:1]
+            for entry in config.sets.get(split, ()):
+                instead = f"read from {below(root, places[0])}" if places else "not there"
+                if not places or not PurePosixPath(entry).is_relative_to("."):
+                    problems.append(Problem(config.path.name, "broken path", f"{split}: {entry}: {instead}", False))
+        images = []
+        for place in places:
+            if place in taken:
+                detail = f"{split}: {below(root, place)} is {taken[place]} already"
+                problems.append(Problem(config.path.name, "set named twice", detail, False))
+                continue
+            taken[place] = split
+            images += _images(root, config.base, place)
+        if images:
+            sets.append(_Set(split, ", ".join(below(root, place) for place in places), tuple(dict.fromkeys(images))))
+    if not sets and (root / "images").is_dir():
+        sets = [_Set(None, "images", tuple(image_files(root / "images")))]
+    if len(sets) == 1:  # a lone set is a pool to be split
+        sets = [_Set(None, sets[0].where, sets[0].images)]
+    return sets
+
+
+def _usual_folders(root: Path, split: Split) -> Iterator[Path]:
+    for word, meant in SPLIT_WORDS.items():
+        if meant == split:
+            yield root / word / "images"
+            yield root / "images" / word
+
+
+def _locate(root: Path, base: str, entry: str) -> Path | None:
+    """What an entry names below the root, whatever stood before it on the machine it was written on."""
+    parts = [part for part in PurePosixPath(entry.replace("\\", "/")).parts if part not in ("..", ".", "/")]
+    first = [root / base] if base and not Path(base).is_absolute() and ".." not in Path(base).parts else []
+    for start in range(len(parts)):
+        for folder in (*first, root):
+            path = folder.joinpath(*parts[start:])
+            if path.exists() and path != root:
+                return path
+    return None
+
+
+def _images(root: Path, base: str, place: Path) -> list[Path]:
+    """The images of a folder, or of a text file that lists them."""
+    if place.is_dir():
+        return list(image_files(place))
+    try:
+        lines = place.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read as a list of images: {error}", where=place) from None
+    entries = [line.strip() for line in lines if line.strip()]
+    return [_locate(root, base, entry) or root / PurePosixPath(entry.replace("\\", "/")).name for entry in entries]
+
+
+def _label_path(root: Path, image: Path) -> Path:
+    """Where the label of an image lies: in the ``labels`` that stand beside its last ``images``, else beside it."""
+    parts = list(image.relative_to(root).parts)
+    folders = [number for number, part in enumerate(parts[:-1]) if part == "images"]
+    if folders:
+        parts[folders[-1]] = "labels"
+    return root.joinpath(*parts).with_suffix(".txt")
+
+
+def _list(root: Path, config: _Config, sets: Sequence[_Set], problems: list[Problem]) -> Listing:
+    classes: dict[str, int] = {}
+    codes = [classes.setdefault(name, len(classes)) for name in config.names]
+    by_label: dict[Path, list[tuple[Split | None, Path]]] = {}
+    for one in sets:
+        for path in one.images:
+            by_label.setdefault(_label_path(root, path), []).append((one.split, path))
+    _check_outlines(root, list(by_label))
+    items = []
+    for label, found in by_label.items():
+        name = below(root, label)
+        for split, path in found:
+            annotate, why = None, ""
+            if len(found) > 1:
+                names = ", ".join(below(root, other) for _, other in found)
+                annotate = partial(_refuse, f"these share {name}: {names}")
+            elif os.path.lexists(label):
+                annotate = partial(_annotate, label, name, codes)
+            else:
+                why = f"no {name} (an empty one says that there is nothing on the image)"
+            items.append(Item(below(root, path), path, split, annotate, why))
+    for folder in sorted({label.parent for label in by_label}):
+        for path in sorted(folder.glob("*.txt")):
+            if path not in by_label and folder.name != root.name and path.name != "classes.txt":
+                problems.append(Problem(below(root, path), "label without image", "not used", False))
+    names = tuple(classes)
+    return Listing(tuple(items), tuple(problems), "instance", partial(_coding, names), names)
+
+
+def _coding(names: tuple[str, ...], files: Sequence[Mapping[int, int]]) -> Coding:
+    reading = Reading({index: index for index in range(len(names))})
+    corners = Counter[int]()
+    for facts in files:
+        corners.update(facts)
+    suspicious = len(corners) == 1 and 4 in corners
+    why = "all outlines have 4 corners: if they are oriented boxes, they are no masks" if suspicious else ""
+    return Coding(names, lambda _: reading, why)
+
+
+def _check_outlines(root: Path, labels: Sequence[Path]) -> None:
+    """Refuse a data set in which no label file has an outline, all that are not empty having boxes."""
+    first = None
+    for path in track(labels, "Looking for outlines"):
+        try:
+            counts = [len(line.split()) - 1 for line in path.read_bytes().splitlines() if line.strip()]
+        except OSError:
+            continue
+        if any(count != BOX_NUMBERS for count in counts):
+            return
+        if counts and first is None:
+            first = path
+    if first is not None:
+        what = "all labels are boxes (5 numbers a line), not outlines: there are no masks to learn from"
+        raise DataError(what, where=first, fix=AS_BOXES)
+
+
+def _refuse(detail: str, _image: ImageHeader) -> Raw:
+    raise UnusableError("ambiguous pair", detail)
+
+
+def _annotate(path: Path, name: str, codes: Sequence[int], image: ImageHeader) -> Raw:
+    try:
+        lines = read_bytes(path).decode("utf-8-sig").splitlines()
+    except (DataError, UnicodeDecodeError) as error:
+        what = error.what if isinstance(error, DataError) else f"not UTF-8 text: {error}"
+        raise UnusableError("unreadable label", f"{name}: {what}") from None
+    height, width = image.size
+    problems: list[tuple[str, str]] = []
+    kept: dict[tuple[int, bytes], int] = {}
+    masks: list[Masks] = []
+    corners = Counter[int]()
+    rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
+    for number, row in rows:
+        where = f"{name}:{number}"
+        try:
+            code, points = _outline(row, codes, where)
+            mask = Masks.from_polygons([[(points * (width, height)).ravel()]], height, width)
+            if not mask.area()[0]:
+                raise UnusableError("annotation of no pixels", f"{where} covers no pixel of the image")
+        except UnusableError as problem:
+            problems.append((problem.kind, problem.what))
+            continue
+        key = code, mask.tobytes()
+        if key in kept:
+            problems.append(("duplicate annotation", f"{where} repeats line {kept[key]}"))
+            continue
+        if points.min() < 0 or points.max() > 1:
+            over = max(-points.min(), points.max() - 1)
+            problems.append(("outline over the edge", f"{where} leaves the image by {over:.2%}, cut there"))
+        kept[key] = number
+        masks.append(mask)
+        corners[len(points)] += 1
+    if rows and not kept:
+        counts = ", ".join(f"{count} {kind}" for kind, count in Counter(kind for kind, _ in problems).items())
+        first = problems[0][1]
+        raise UnusableError("no usable annotation", f"none of {len(rows)} can be used: {counts}; {first}")
+    return Raw(
+        Masks.concatenate(masks) if masks else Masks.empty(height, width),
+        tuple(code for code, _ in kept),
+        tuple(hashlib.sha256(f"{code}".encode() + runs).hexdigest()[:12] for code, runs in kept),
+        facts=corners,
+        problems=tuple(problems),
+    )
+
+
+def _outline(row: Sequence[str], codes: Sequence[int], where: str) -> tuple[int, NDArray[np.float64]]:
+    """The class and the ``(K, 2)`` corners of one line, shares of width and height.
+
+    Raises:
+        UnusableError: it is a box, or no outline on the image.
+    """
+    try:
+        values = [float(text) for text in row]
+    except ValueError:
+        raise UnusableError("malformed label", f"{where}: not all numbers: {' '.join(row)!r:.60}") from None
+    label, numbers = values[0], values[1:]
+    if not all(map(math.isfinite, values)):
+        raise UnusableError("malformed label", f"{where}: a coordinate is no finite number")
+    if len(numbers) == BOX_NUMBERS:
+        raise UnusableError("box without a mask", f"{where} is a box (5 numbers), not an outline")
+    if len(numbers) < 6 or len(numbers) % 2:
+        raise UnusableError(
+            "malformed label", f"{where}: {len(numbers)} coordinates, expected x y of 3 corners or more"
+        )
+    if label != int(label) or not 0 <= label < len(codes):
+        raise UnusableError("unknown class", f"{where}: class {row[0]}, data.yaml names 0 to {len(codes) - 1}")
+    points = np.array(numbers).reshape(-1, 2)
+    low, high = points.min(0), points.max(0)
+    box = np.concatenate(((low + high) / 2, high - low))
+    if box.min() < -TOLERANCE or box.max() > 1 + TOLERANCE:
+        hint = "; these are pixels, not shares of width and height" if high.max() > 2 else ""
+        detail = f"{where}: coordinates from {points.min():.4g} to {points.max():.4g}{hint}"
+        raise UnusableError("outline outside the image", detail)
+    return codes[int(label)], points
