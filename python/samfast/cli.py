@@ -123,7 +123,7 @@ _out = click.option("--out", type=click.Path(path_type=Path), help="Where to wri
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 _training = _options(
     click.option(
-        "--regime", default="point+box", show_default=True, help="Prompts to train on: point, box, point+box."
+        "--regime", default="point+box", show_default=True, help="Prompts to train on: point, box, point+box, clicks."
     ),
     click.option("--recipe", default="default", show_default=True, help="Named settings, such as flood-study."),
     click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's."),

@@ -57,6 +57,7 @@ def test_the_file_says_everything(recipe: str, tmp_path: Path) -> None:
         ("batch_size", -1, "1 or more"),
         ("max_prompts", 0, "1 or more"),
         ("prompts_per_object", "2", "1 or more"),
+        ("clicks", 0, "1 or more"),
         ("lr", 0, "positive"),
         ("lr", float("nan"), "0 or more"),
         ("lr", "fast", "0 or more"),

@@ -98,8 +98,9 @@ def test_the_whole_model_carries_the_tuned_weights(run, sam, dataset) -> None:
         run.segmenter(encoder=False, device="cpu").embed([dataset.image(dataset.samples[0])])
 
 
-def test_an_interrupted_run_continues_to_the_same_bits(dataset, cache, tmp_path, monkeypatch, capsys) -> None:
-    arguments = {**QUICK, "epochs": 3, "regime": "point+box", "lr": 1e-3}
+@pytest.mark.parametrize("regime", [{"regime": "point+box"}, {"regime": "clicks", "clicks": 3}])
+def test_an_interrupted_run_continues_to_the_same_bits(dataset, cache, tmp_path, monkeypatch, capsys, regime) -> None:
+    arguments = {**QUICK, "epochs": 3, "lr": 1e-3, **regime}
     states: dict[str, list[dict]] = {}
     keep = RunFolder.save_epoch
 
@@ -269,15 +270,15 @@ def test_without_a_cache_the_images_are_encoded_once(scenes, sam, tmp_path, monk
 
 
 def test_nan_keeps_the_last_good_epoch(dataset, cache, tmp_path, monkeypatch) -> None:
-    losses = Trainer._losses
+    rounds = Trainer._rounds
 
     def diverging(self, *arguments):
-        found = losses(self, *arguments)
-        if self.optimizer.state and next(iter(self.optimizer.state.values()))["step"] >= 3:
-            found["loss"] = found["loss"] * torch.nan
-        return found
+        for found in rounds(self, *arguments):
+            if self.optimizer.state and next(iter(self.optimizer.state.values()))["step"] >= 3:
+                found["loss"] = found["loss"] * torch.nan
+            yield found
 
-    monkeypatch.setattr(Trainer, "_losses", diverging)
+    monkeypatch.setattr(Trainer, "_rounds", diverging)
     with pytest.raises(RunError, match=r"epoch 2: the loss became nan at step 4[\s\S]*lr"):
         train_decoder(dataset, cache=cache, out=tmp_path / "run", **QUICK)
     kept = Run(tmp_path / "run")

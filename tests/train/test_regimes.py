@@ -60,7 +60,8 @@ def test_every_name_has_a_regime() -> None:
 def test_contracts() -> None:
     assert get_regime("point").contract == OutputContract(one_point=(0, 1, 2, 3), other=())
     assert get_regime("box").contract == OutputContract(one_point=(), other=(0,))
-    assert get_regime("point+box").contract == OutputContract(one_point=(0, 1, 2, 3), other=(0,))
+    for mixed in ("point+box", "clicks"):
+        assert get_regime(mixed).contract == OutputContract(one_point=(0, 1, 2, 3), other=(0,))
 
 
 def test_points_lie_inside_and_never_in_the_ignored_region(arrays, sample) -> None:

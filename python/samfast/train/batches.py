@@ -17,7 +17,7 @@ from samfast.inference.prompt_sets import point_prompts
 from samfast.inference.tokens import Tokens, tokenize
 from samfast.prompts import PADDING, concatenate, draw_keys
 from samfast.train.config import TrainConfig
-from samfast.train.regimes import choose_objects, get_regime, training_prompts
+from samfast.train.regimes import choose_objects, click_keys, get_regime, training_prompts
 from samfast.train.targets import soft_targets, visible
 
 Read = Callable[[Sequence[Sample]], Mapping[str, NDArray[Any]]]
@@ -34,6 +34,7 @@ class Batch:
         target: ``(P, low_res, low_res)`` float32 in [0, 1].
         weight: ``(I, low_res, low_res)`` float32 in [0, 1], see :func:`~samfast.train.targets.soft_targets`.
         is_one_point: ``(P,)`` bool.
+        click_keys: ``(P, C)`` uint64: what draws the ``C`` clicks that correct each prompt's answers.
     """
 
     features: Mapping[str, NDArray[Any]]
@@ -41,6 +42,7 @@ class Batch:
     target: NDArray[np.float32]
     weight: NDArray[np.float32]
     is_one_point: NDArray[np.bool_]
+    click_keys: NDArray[np.uint64]
 
     def __len__(self) -> int:
         return len(self.tokens.image_index)
@@ -76,8 +78,10 @@ def make_batch(
 ) -> Batch:
     """Draw prompts on ``samples`` and lay everything out for a step."""
     regime = get_regime(config.regime)
+    corrections = config.clicks - 1 if regime.is_corrected else 0
     prompts = [point_prompts(np.zeros((0, 1, 2)))]  # an image may have no object outside the ignored region
     targets = [np.zeros((0, spec.low_res, spec.low_res), np.float32)]
+    keys = [np.zeros((0, corrections), np.uint64)]
     weights: list[NDArray[np.float32]] = []
     frames = [spec.frame(*sample.size) for sample in samples]
     for index, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
@@ -87,15 +91,10 @@ def make_batch(
         weights.append(weight)
         if len(objects) == 0:
             continue
-        drawn = training_prompts(
-            regime,
-            target,
-            sample,
-            objects,
-            seed=config.seed,
-            epoch=epoch,
-            prompts_per_object=config.prompts_per_object,
-        )
+        draw = {"seed": config.seed, "epoch": epoch, "prompts_per_object": config.prompts_per_object}
+        drawn = training_prompts(regime, target, sample, objects, **draw)
+        ids = [target.ids[number] for number in objects]
+        keys.append(click_keys(sample, ids, corrections=corrections, **draw))
         prompts.append(replace(drawn, image_index=np.full(len(drawn), index, np.int64)))
         targets += [soft] * config.prompts_per_object
     asked = concatenate(prompts)
@@ -105,6 +104,7 @@ def make_batch(
         target=np.concatenate(targets),
         weight=np.stack(weights),
         is_one_point=asked.is_one_point,
+        click_keys=np.concatenate(keys),
     )
 
 

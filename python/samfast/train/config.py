@@ -16,7 +16,7 @@ from samfast.models.architecture import MODEL_NAMES
 from samfast.train.recipes import RECIPES
 from samfast.train.schedules import Schedule, schedule_table, to_schedule
 
-REGIME_NAMES = ("point", "box", "point+box")
+REGIME_NAMES = ("point", "box", "point+box", "clicks")
 LOSS_NAMES = ("bce+dice",)
 OPTIMIZERS = ("adam", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -44,6 +44,8 @@ class TrainConfig:
         batch_size: images an optimizer step.
         max_prompts: objects of an image that take part in an epoch, drawn anew in each.
         prompts_per_object: prompts drawn for each of them.
+        clicks: times that a prompt of the ``clicks`` regime is asked, the first one included: each next time with one
+            click more.
         trainable: modules whose parameters move.
         seed: of prompts, object choice and order.
         precision: ``"fp32"``, ``"bf16"``, or ``"auto"``: bf16 on CUDA from compute capability 8.0, fp32 elsewhere.
@@ -62,6 +64,7 @@ class TrainConfig:
     batch_size: int
     max_prompts: int
     prompts_per_object: int
+    clicks: int = 8
     trainable: tuple[str, ...] = TRAINABLE
     seed: int = 0
     precision: str = "auto"
@@ -79,7 +82,7 @@ class TrainConfig:
                 fix="precision='bf16' on a GPU that has it, else 'fp32'",
             )
         _one_of("precision", self.precision, PRECISIONS)
-        for name in ("epochs", "batch_size", "max_prompts", "prompts_per_object"):
+        for name in ("epochs", "batch_size", "max_prompts", "prompts_per_object", "clicks"):
             _number(name, getattr(self, name), at_least=1, whole=True)
         _number("seed", self.seed, at_least=0, whole=True)
         _number("weight_decay", self.weight_decay, at_least=0)
@@ -162,7 +165,7 @@ class TrainConfig:
         return replace(self, **changes)
 
 
-_OPTIONAL = {"trainable", "seed", "precision", "device"}
+_OPTIONAL = {"clicks", "trainable", "seed", "precision", "device"}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

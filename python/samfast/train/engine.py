@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from samfast.errors import ConfigError, RunError
 from samfast.models.sam import Sam
 from samfast.train.batches import Batch
+from samfast.train.clicks import Asked, corrected
 from samfast.train.config import TrainConfig
 from samfast.train.losses import prompt_losses
 
@@ -53,6 +55,7 @@ class Trainer:
         self.device = device
         self.steps_per_epoch = steps_per_epoch
         self._autocast = precision == "bf16"
+        self.cell_px = sam.spec.size / sam.spec.low_res
         self.chunk = max(1, CHUNK_POSITIONS.get(device.type, CHUNK_POSITIONS_ELSEWHERE) // sam.spec.embedding**2)
         sam.requires_grad_(False)
         modules = [getattr(sam, name) for name in config.trainable]
@@ -88,10 +91,10 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         for start in range(0, len(batch), self.chunk):
             part = slice(start, start + self.chunk)
-            losses = self._losses(batch, part, features, weight)
-            (losses["loss"].sum() / len(batch)).backward()
-            for name, values in losses.items():
-                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + values.detach().sum()
+            for losses in self._rounds(batch, part, features, weight):
+                (losses["loss"].sum() / len(batch)).backward()
+                for name, values in losses.items():
+                    sums[name] = sums.get(name, torch.zeros((), device=self.device)) + values.detach().sum()
         means = {name: float(value) / len(batch) for name, value in sums.items()}
         if not np.isfinite(means["loss"]):
             raise RunError(
@@ -108,8 +111,8 @@ class Trainer:
         weight = self._tensor(batch.weight)
         with torch.no_grad():
             parts = [
-                self._losses(batch, slice(start, start + self.chunk), features, weight)["loss"]
-                for start in range(0, len(batch), self.chunk)
+                torch.stack([losses["loss"] for losses in self._rounds(batch, part, features, weight)]).sum(0)
+                for part in (slice(start, start + self.chunk) for start in range(0, len(batch), self.chunk))
             ]
         return torch.cat(parts).cpu().numpy()
 
@@ -118,28 +121,36 @@ class Trainer:
         config = self.config
         return config.lr * config.schedule.factor(step, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs)
 
-    def _losses(self, batch: Batch, part: slice, features: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
+    def _rounds(
+        self, batch: Batch, part: slice, features: dict[str, Tensor], weight: Tensor
+    ) -> Iterator[dict[str, Tensor]]:
+        """Ask some prompts, and again as often as they are corrected: each time, each prompt's share of its loss.
+
+        A prompt's loss is the mean over the times it is asked. No gradient flows from one time to the next, so that
+        each may be taken backward before the next is asked.
+        """
         tokens = batch.tokens[part]
-        image_index = self._tensor(tokens.image_index)
-        has_mask = bool(tokens.has_mask.any())
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            logits, ious = self.sam.decode(
-                **features,
-                image_index=image_index,
-                coords=self._tensor(tokens.coords),
-                labels=self._tensor(tokens.labels),
-                mask=self._tensor(tokens.mask) if has_mask else None,
-                has_mask=self._tensor(tokens.has_mask) if has_mask else None,
-            )
-        losses = prompt_losses(
-            self.config.loss,
-            logits.float(),
-            ious.float(),
-            self._tensor(batch.target[part]),
-            weight[image_index],
-            self._tensor(batch.is_one_point[part]),
+        asked = Asked(
+            image_index=self._tensor(tokens.image_index),
+            coords=self._tensor(tokens.coords),
+            labels=self._tensor(tokens.labels),
+            mask=self._tensor(tokens.mask) if tokens.has_mask.any() else None,
+            has_mask=self._tensor(tokens.has_mask) if tokens.has_mask.any() else None,
         )
-        return {"loss": losses.total, **{f"loss_{name}": values for name, values in losses.parts.items()}}
+        target, weight = self._tensor(batch.target[part]), weight[asked.image_index]
+        is_one_point = self._tensor(batch.is_one_point[part])
+        keys = self._tensor((batch.click_keys[part] >> np.uint64(1)).astype(np.int64))  # torch divides int64 alone
+        corrections = keys.shape[1]
+        for number in range(corrections + 1):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+                logits, ious = self.sam.decode(**features, **vars(asked))
+            logits = logits.float()
+            losses = prompt_losses(self.config.loss, logits, ious.float(), target, weight, is_one_point)
+            named = {"loss": losses.total, **{f"loss_{name}": values for name, values in losses.parts.items()}}
+            yield {name: values / (corrections + 1) for name, values in named.items()}
+            if number < corrections:
+                asked = corrected(asked, logits, target, weight, keys[:, number], cell_px=self.cell_px)
+                is_one_point = torch.zeros_like(is_one_point)
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values if values.flags.writeable else values.copy()).to(self.device)

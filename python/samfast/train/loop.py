@@ -67,7 +67,7 @@ def train_decoder(
             the one that the cache was made by.
         cache: an embedding cache that holds the images, or where to make one; None encodes them first, into the
             default place.
-        regime: ``"point"``, ``"box"`` or ``"point+box"`` (default), see :mod:`samfast.train.regimes`.
+        regime: ``"point"``, ``"box"``, ``"point+box"`` (default) or ``"clicks"``, see :mod:`samfast.train.regimes`.
         recipe: ``"default"``, ``"flood-study"``, or the ``config.toml`` of a run, which it reproduces. Arguments that
             are given take precedence.
         epochs: passes over the train set.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from samfast.prompts import PADDING, Prompts, concatenate, draw_keys, jitter_box
 
 _CHOICE, _FIRST_PROMPT = 0, 1
 """Draw numbers: one chooses the objects of an epoch, the others draw their prompts."""
+_ROUND = 2**32
+"""Between the draw numbers of a prompt and of its corrections: more than there are prompts of an object."""
 
 
 def point(masks: Masks, keys: NDArray[np.uint64]) -> Prompts:
@@ -48,10 +50,12 @@ class Regime:
     Attributes:
         draw: ``N`` masks that are not empty and ``(N,)`` uint64 keys to ``N`` prompts, original frame, on image 0.
         kinds: the evaluation prompts it is validated with.
+        is_corrected: whether every answer but the last is corrected by a click and asked for again.
     """
 
     draw: Callable[[Masks, NDArray[np.uint64]], Prompts]
     kinds: tuple[str, ...]
+    is_corrected: bool = False
 
     @property
     def contract(self) -> OutputContract:
@@ -66,6 +70,7 @@ REGIMES = {
     "point": Regime(point, ("point",)),
     "box": Regime(box, ("box",)),
     "point+box": Regime(point_or_box, ("point", "box")),
+    "clicks": Regime(point_or_box, ("point", "box"), is_corrected=True),
 }
 
 
@@ -124,3 +129,24 @@ def training_prompts(
             for round_ in range(prompts_per_object)
         ]
     )
+
+
+def click_keys(
+    sample: Sample,
+    annotation_ids: Sequence[str],
+    *,
+    seed: int,
+    epoch: int,
+    corrections: int,
+    prompts_per_object: int = 1,
+) -> NDArray[np.uint64]:
+    """``(P, corrections)`` keys of the clicks that correct the answers to :func:`training_prompts`, in their order.
+
+    A key depends on (seed, epoch, image, annotation, prompt, correction) alone.
+    """
+    keys = np.empty((prompts_per_object, len(annotation_ids), corrections), np.uint64)
+    for round_ in range(prompts_per_object):
+        for number in range(corrections):
+            draw = (number + 1) * _ROUND + _FIRST_PROMPT + round_
+            keys[round_, :, number] = draw_keys(seed, sample.key, annotation_ids, epoch=epoch, draw=draw)
+    return keys.reshape(prompts_per_object * len(annotation_ids), corrections)
