@@ -197,9 +197,9 @@ def readers() -> tuple[Reader, ...]:
 
 SIDECARS = frozenset(
     (
-        *(".csv", ".db", ".doc", ".docx", ".gz", ".htm", ".html", ".ini", ".ipynb", ".json", ".jsonl", ".log", ".md"),
-        *(".npy", ".npz", ".parquet", ".pdf", ".pickle", ".pkl", ".pt", ".py", ".rtf", ".sh", ".tar", ".tfrecord"),
-        *(".toml", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml", ".zip"),
+        *(".cache", ".csv", ".db", ".doc", ".docx", ".gz", ".htm", ".html", ".ini", ".ipynb", ".json", ".jsonl"),
+        *(".log", ".md", ".npy", ".npz", ".parquet", ".pdf", ".pickle", ".pkl", ".pt", ".py", ".rtf", ".sh", ".tar"),
+        *(".tfrecord", ".toml", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml", ".zip"),
     )
 )
 """Suffixes of files that lie beside images and are none; any other file is taken for an image until it proves not."""

@@ -76,10 +76,10 @@ class InstanceFolderReader:
             return None
         sets = [one for one in found if one.has_masks]
         without = [one for one in found if one.entries and not one.has_masks]
-        seen = ", ".join(f"{len(one.entries)} in {below(root, one.folder)}/".replace(" in ./", "") for one in sets)
+        seen = ", ".join(f"{len(one.entries)} in {below(root, one.folder)}/" for one in sets)
         if len({one.split for one in sets}) == 1:  # a lone set is a pool to be split
             sets = [_Set(one.folder, None, one.entries) for one in sets]
-        why = f"folders with images/ + masks/, one image each: {seen}"
+        why = f"folders with images/ + masks/, one image each: {seen.removesuffix(' in ./')}"
         return Detection("a folder an image, a mask file an object", why, partial(_list, root, sets, without))
 
 
@@ -91,11 +91,11 @@ def _split_of(name: str) -> Split | None:
 
 
 def _entries(folder: Path) -> tuple[_Entry, ...]:
-    """The folders in ``folder`` that hold an ``images`` folder."""
+    """The folders in ``folder`` that hold an ``images`` folder, but for those named like a set."""
     found = []
-    for path in subfolders(folder).values():
+    for name, path in subfolders(folder).items():
         inner = subfolders(path)
-        if "images" in inner:
+        if "images" in inner and name not in SPLIT_WORDS:
             found.append(_Entry(path, tuple(image_files(inner["images"])), inner.get("masks")))
     return tuple(found)
 
@@ -181,12 +181,12 @@ def _mask(path: Path, label: str, image: ImageHeader, problems: list[tuple[str, 
     except DataError as error:
         raise UnusableError("unreadable mask", f"{label}: {error.what}") from None
     check_size(label, (labels.shape[0], labels.shape[1]), image, is_file=True)
-    values = np.unique(labels)
-    values = values[values > 0]
-    if len(values) < 2:
+    top = labels.max()
+    if ((labels == 0) | (labels == top)).all():
         return Masks.from_numpy(labels > 0)
+    values = np.unique(labels[labels > 0])
     half = 128 if labels.dtype.itemsize == 1 else 32768
-    if values[-1] < half:
+    if top < half:
         shown = ", ".join(map(str, values[:4].tolist()))
         detail = f"{label} holds the values {shown}{', ...' if len(values) > 4 else ''}: one file is one object"
         raise UnusableError("several objects in a mask", detail)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -36,8 +37,13 @@ from samfast.progress import track
 
 TOLERANCE = 0.01
 """By how much the centre and the sides of an outline's box may leave [0, 1]: what Ultralytics tolerates."""
-BOX_NUMBERS = 4
-AS_BOXES = "export the data set as segmentation (YOLO 'segment', or COCO), or draw masks from the boxes with a model"
+BOX_NUMBERS = (4, 5)
+"""Numbers behind the class of a box, without and with a confidence: Ultralytics takes more for an outline."""
+MAX_CONFIG_BYTES = 1 << 20
+MAX_CLASSES = 100_000
+SHOWN = 5
+NOT_LABELS = frozenset(("classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt"))
+"""Lists that tools leave among the labels."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +102,16 @@ READER = YoloReader()
 
 def _find_config(root: Path) -> _Config | None:
     """The YAML file that names classes; ``data.yaml`` before others."""
-    found = []
-    for path in sorted(root.iterdir(), key=lambda path: (path.name.casefold() not in ("data.yaml", "data.yml"), path)):
-        if path.suffix.casefold() in (".yaml", ".yml") and path.name[0] != "." and path.is_file():
-            config = _parse_config(path)
-            if config is not None:
-                found.append(config)
-    if len(found) > 1 and found[0].path.stem.casefold() != "data":
-        names = ", ".join(config.path.name for config in found)
-        raise DataError(f"{len(found)} YAML files with class names: {names}", where=root, fix="name one data.yaml")
-    return found[0] if found else None
+    try:
+        paths = sorted(path for path in root.iterdir() if path.suffix.casefold() in (".yaml", ".yml"))
+    except OSError:
+        return None
+    found = [config for path in paths if path.name[0] != "." and (config := _parse_config(path)) is not None]
+    first = [config for config in found if config.path.stem.casefold() == "data"] or found
+    if len(first) > 1:
+        names = ", ".join(config.path.name for config in first)
+        raise DataError(f"{len(first)} YAML files with class names: {names}", where=root, fix="keep one data.yaml")
+    return first[0] if first else None
 
 
 def _parse_config(path: Path) -> _Config | None:
@@ -114,10 +120,12 @@ def _parse_config(path: Path) -> _Config | None:
     Scalars stay text: a class may be called ``no`` or ``1``.
     """
     try:
-        content: Any = yaml.load(path.read_text(encoding="utf-8-sig"), yaml.BaseLoader)  # noqa: S506 - makes only text
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        if not path.is_file() or path.stat().st_size > MAX_CONFIG_BYTES:
+            return None
+        content: Any = yaml.load(path.read_text(encoding="utf-8-sig"), yaml.BaseLoader)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         if path.stem.casefold() == "data":
-            raise DataError(f"not valid YAML: {error}", where=path) from None
+            raise DataError(f"not valid YAML: {error}", where=path, fix="export it again") from None
         return None
     if not isinstance(content, dict) or not content.keys() & {"names", "nc"}:
         return None
@@ -128,12 +136,12 @@ def _parse_config(path: Path) -> _Config | None:
         if key in SPLIT_WORDS:
             entries = value if isinstance(value, list) else [value]
             sets[SPLIT_WORDS[key]] = tuple(entry for entry in entries if isinstance(entry, str) and entry)
-    base = content.get("path", "")
+    base = content.get("path")
     return _Config(path, _names(path, content), base if isinstance(base, str) else "", sets)
 
 
 def _names(path: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
-    """Class names by class index.
+    """Class names by class index; without any, those Ultralytics makes of ``nc``.
 
     Raises:
         DataError: they are no list and no mapping from 0, 1, 2, ...
@@ -141,51 +149,53 @@ def _names(path: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
     names = content.get("names")
     where = f"{path}: names"
     if not names:
-        count = content.get("nc", "")
-        if not (isinstance(count, str) and count.isdecimal()):
-            raise DataError(f"no class names, and nc is {count!r}", where=where, fix="list the names")
+        count = content.get("nc")
+        if not (isinstance(count, str) and re.fullmatch("[0-9]{1,6}", count) and 0 < int(count) <= MAX_CLASSES):
+            raise DataError("no class names, and nc is no number of classes", where=where, fix="names: [first, ...]")
         return tuple(f"class_{index}" for index in range(int(count)))
     if isinstance(names, dict):
         wanted = [str(index) for index in range(len(names))]
         if sorted(names) != sorted(wanted):
-            raise DataError(f"class indices {', '.join(names)} are not 0 to {len(names) - 1}", where=where)
+            shown = ", ".join(list(names)[:SHOWN])
+            raise DataError(f"the class indices {shown}, ... are not 0 to {len(names) - 1}", where=where)
         names = [names[index] for index in wanted]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"neither a list of names nor index: name: {names!r:.80}", where=where)
+        raise DataError("neither a list of names nor index: name", where=where, fix="names: [first, ...]")
     return tuple(name.strip() for name in names)
 
 
 def _sets(root: Path, config: _Config, problems: list[Problem]) -> list[_Set]:
-    """The sets the YAML file names where its paths lead somewhere below the root, and the usual folders elsewhere."""
-    sets: list[_Set] = []
-    taken: dict[Path, Split] = {}
+    """The sets of the YAML file where its paths lead somewhere below the root, of the usual folders elsewhere."""
+    found: dict[Split, dict[Path, None]] = {}
+    places: dict[Split, str] = {}
+
+    def note(kind: str, detail: str) -> None:
+        problems.append(Problem(below(root, config.path), kind, detail, False))
+
     for split in SPLITS:
-        places = []
-        for entry in config.sets.get(split, ()):
-            place = _locate(root, config.base, entry)
-            if place is not None:
-                places.append(place)
-        if not places:
-            places = [path for path in _usual_folders(root, split) if path.is_dir()][:1]
-            for entry in config.sets.get(split, ()):
-                instead = f"read from {below(root, places[0])}" if places else "not there"
-                if not places or not PurePosixPath(entry).is_relative_to("."):
-                    problems.append(Problem(config.path.name, "broken path", f"{split}: {entry}: {instead}", False))
-        images = []
-        for place in places:
-            if place in taken:
-                detail = f"{split}: {below(root, place)} is {taken[place]} already"
-                problems.append(Problem(config.path.name, "set named twice", detail, False))
-                continue
-            taken[place] = split
-            images += _images(root, config.base, place)
-        if images:
-            sets.append(_Set(split, ", ".join(below(root, place) for place in places), tuple(dict.fromkeys(images))))
+        named = {entry: _locate(root, config.base, entry) for entry in config.sets.get(split, ())}
+        folders = [path for path in named.values() if path is not None]
+        usual = [] if folders else [path for path in _usual_folders(root, split) if path.is_dir()][:1]
+        for entry, path in named.items():
+            if path is None:
+                instead = f"; {below(root, usual[0])} is read instead" if usual else ""
+                note("broken path", f"{split}: {entry} is not in this folder{instead}")
+        images = dict.fromkeys(path for folder in folders or usual for path in _images(root, config.base, folder))
+        twin = next((other for other, theirs in found.items() if images and theirs.keys() == images.keys()), None)
+        if twin is not None:
+            note("set named twice", f"{split} is the same images as {twin}, and is not used")
+        elif images:
+            for other, theirs in found.items():
+                shared = theirs.keys() & images.keys()
+                if shared:
+                    note("image in two sets", f"{len(shared)} images of {split} are in {other} too: taken for {split}")
+                    found[other] = {path: None for path in theirs if path not in shared}
+            found[split] = images
+            places[split] = ", ".join(below(root, path) for path in folders or usual)
+    sets = [_Set(split, places[split], tuple(images)) for split, images in found.items() if images]
     if not sets and (root / "images").is_dir():
         sets = [_Set(None, "images", tuple(image_files(root / "images")))]
-    if len(sets) == 1:  # a lone set is a pool to be split
-        sets = [_Set(None, sets[0].where, sets[0].images)]
-    return sets
+    return [replace(sets[0], split=None)] if len(sets) == 1 else sets  # a lone set is a pool to be split
 
 
 def _usual_folders(root: Path, split: Split) -> Iterator[Path]:
@@ -196,15 +206,25 @@ def _usual_folders(root: Path, split: Split) -> Iterator[Path]:
 
 
 def _locate(root: Path, base: str, entry: str) -> Path | None:
-    """What an entry names below the root, whatever stood before it on the machine it was written on."""
+    """What an entry names below the root, whatever stands before it: exports keep the paths of other machines.
+
+    As much of its beginning is left out as it takes, but not the name of a set: ``../train/images`` may be
+    ``train/images``, never ``images``.
+    """
     parts = [part for part in PurePosixPath(entry.replace("\\", "/")).parts if part not in ("..", ".", "/")]
-    first = [root / base] if base and not Path(base).is_absolute() and ".." not in Path(base).parts else []
-    for start in range(len(parts)):
-        for folder in (*first, root):
+    words = [number for number, part in enumerate(parts) if _is_set(part)]
+    inner = [part for part in PurePosixPath(base.replace("\\", "/")).parts if part not in ("..", ".", "/")]
+    bases = [root.joinpath(*inner[start:]) for start in range(len(inner) + 1)]
+    for start in range(1 + (words[-1] if words else len(parts) - 1)):
+        for folder in bases:
             path = folder.joinpath(*parts[start:])
-            if path.exists() and path != root:
+            if path.exists():
                 return path
     return None
+
+
+def _is_set(name: str) -> bool:
+    return any(word in SPLIT_WORDS for word in re.findall("[a-z]+", name.casefold()))
 
 
 def _images(root: Path, base: str, place: Path) -> list[Path]:
@@ -212,7 +232,7 @@ def _images(root: Path, base: str, place: Path) -> list[Path]:
     if place.is_dir():
         return list(image_files(place))
     try:
-        lines = place.read_text(encoding="utf-8-sig").split("\n")
+        lines = place.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot be read as a list of images: {error}", where=place) from None
     entries = [line.strip() for line in lines if line.strip()]
@@ -220,7 +240,7 @@ def _images(root: Path, base: str, place: Path) -> list[Path]:
 
 
 def _label_path(root: Path, image: Path) -> Path:
-    """Where the label of an image lies: in the ``labels`` that stand beside its last ``images``, else beside it."""
+    """Where the label of an image lies: in the ``labels`` that stands for its last ``images``, else beside it."""
     parts = list(image.relative_to(root).parts)
     folders = [number for number, part in enumerate(parts[:-1]) if part == "images"]
     if folders:
@@ -229,13 +249,13 @@ def _label_path(root: Path, image: Path) -> Path:
 
 
 def _list(root: Path, config: _Config, sets: Sequence[_Set], problems: list[Problem]) -> Listing:
-    classes: dict[str, int] = {}
-    codes = [classes.setdefault(name, len(classes)) for name in config.names]
+    indices: dict[str, int] = {}
+    codes = [indices.setdefault(name, len(indices)) for name in config.names]
     by_label: dict[Path, list[tuple[Split | None, Path]]] = {}
     for one in sets:
         for path in one.images:
             by_label.setdefault(_label_path(root, path), []).append((one.split, path))
-    _check_outlines(root, list(by_label))
+    _check_outlines(list(by_label))
     items = []
     for label, found in by_label.items():
         name = below(root, label)
@@ -247,41 +267,45 @@ def _list(root: Path, config: _Config, sets: Sequence[_Set], problems: list[Prob
             elif os.path.lexists(label):
                 annotate = partial(_annotate, label, name, codes)
             else:
-                why = f"no {name} (an empty one says that there is nothing on the image)"
+                why = f"no {name} (to YOLO an image of nothing; if it is one, put an empty file there)"
             items.append(Item(below(root, path), path, split, annotate, why))
-    for folder in sorted({label.parent for label in by_label}):
+    for folder in sorted({label.parent for label in by_label if "labels" in label.relative_to(root).parts}):
         for path in sorted(folder.glob("*.txt")):
-            if path not in by_label and folder.name != root.name and path.name != "classes.txt":
+            if path not in by_label and path.name not in NOT_LABELS:
                 problems.append(Problem(below(root, path), "label without image", "not used", False))
-    names = tuple(classes)
-    return Listing(tuple(items), tuple(problems), "instance", partial(_coding, names), names)
+    classes = tuple(indices)
+    return Listing(tuple(items), tuple(problems), "instance", partial(_coding, classes), classes)
 
 
 def _coding(names: tuple[str, ...], files: Sequence[Mapping[int, int]]) -> Coding:
+    """Every code is a class; the facts, how many outlines of a file have how many corners, tell of another format."""
     reading = Reading({index: index for index in range(len(names))})
     corners = Counter[int]()
     for facts in files:
         corners.update(facts)
-    suspicious = len(corners) == 1 and 4 in corners
-    why = "all outlines have 4 corners: if they are oriented boxes, they are no masks" if suspicious else ""
+    oriented = corners.keys() == {4}
+    why = "all outlines have 4 corners: if they are oriented boxes, they are no masks" if oriented else ""
     return Coding(names, lambda _: reading, why)
 
 
-def _check_outlines(root: Path, labels: Sequence[Path]) -> None:
-    """Refuse a data set in which no label file has an outline, all that are not empty having boxes."""
-    first = None
+def _check_outlines(labels: Sequence[Path]) -> None:
+    """Look until the first outline, and refuse a data set that has boxes instead."""
+    boxes = None
     for path in track(labels, "Looking for outlines"):
         try:
-            counts = [len(line.split()) - 1 for line in path.read_bytes().splitlines() if line.strip()]
+            counts = [len(line.split()) - 1 for line in path.read_bytes().splitlines()]
         except OSError:
             continue
-        if any(count != BOX_NUMBERS for count in counts):
+        if max(counts, default=0) > max(BOX_NUMBERS):
             return
-        if counts and first is None:
-            first = path
-    if first is not None:
-        what = "all labels are boxes (5 numbers a line), not outlines: there are no masks to learn from"
-        raise DataError(what, where=first, fix=AS_BOXES)
+        if boxes is None and not set(BOX_NUMBERS).isdisjoint(counts):
+            boxes = path
+    if boxes is not None:
+        raise DataError(
+            "the labels are boxes (class x y width height), not outlines: there are no masks to learn from",
+            where=boxes,
+            fix="export the data set as segmentation (YOLO segment or COCO), or draw masks in its boxes with a model",
+        )
 
 
 def _refuse(detail: str, _image: ImageHeader) -> Raw:
@@ -345,15 +369,13 @@ def _outline(row: Sequence[str], codes: Sequence[int], where: str) -> tuple[int,
         raise UnusableError("malformed label", f"{where}: not all numbers: {' '.join(row)!r:.60}") from None
     label, numbers = values[0], values[1:]
     if not all(map(math.isfinite, values)):
-        raise UnusableError("malformed label", f"{where}: a coordinate is no finite number")
-    if len(numbers) == BOX_NUMBERS:
-        raise UnusableError("box without a mask", f"{where} is a box (5 numbers), not an outline")
+        raise UnusableError("malformed label", f"{where}: not all numbers are finite")
+    if len(numbers) in BOX_NUMBERS:
+        raise UnusableError("box without a mask", f"{where} is a box ({len(row)} numbers), not an outline")
     if len(numbers) < 6 or len(numbers) % 2:
-        raise UnusableError(
-            "malformed label", f"{where}: {len(numbers)} coordinates, expected x y of 3 corners or more"
-        )
+        raise UnusableError("malformed label", f"{where}: {len(numbers)} coordinates, not x y of at least 3 corners")
     if label != int(label) or not 0 <= label < len(codes):
-        raise UnusableError("unknown class", f"{where}: class {row[0]}, data.yaml names 0 to {len(codes) - 1}")
+        raise UnusableError("unknown class", f"{where}: class {row[0]}, the names are of 0 to {len(codes) - 1}")
     points = np.array(numbers).reshape(-1, 2)
     low, high = points.min(0), points.max(0)
     box = np.concatenate(((low + high) / 2, high - low))
