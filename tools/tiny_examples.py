@@ -1,4 +1,4 @@
-"""What ``train_tiny.py`` trains on: generated images with prompts and low-res targets, by position in a stream."""
+"""What ``train_tiny.py`` trains on: images with prompts and low-res targets, by position in a stream."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from tiny_photos import Photos
 from torch import Tensor
 
 from samfast.data.shapes import shape_scene
@@ -20,25 +22,47 @@ POINT, BOX, SEVERAL = 0, 1, 2
 """Kinds of prompt: one point, a box, several points."""
 HALF_SIZE_SHARES, FULL_SIZE_SHARES = (0.45, 0.4, 0.15), (0.33, 0.55, 0.12)
 """Of each kind, on half-size and on full-size images: only the latter have boxes of the size users draw."""
+PHOTO_SHARE = 0.35
+"""Of the training images, where photographs are given."""
 SPEC = get_architecture("tiny").spec
 Batch = dict[str, Tensor]
 
 
-def example(stream: int, index: int, *, side: int = SPEC.size, validation: bool = False) -> Batch:
-    """One image of ``side`` pixels with its prompts and low-res targets, a pure function of the arguments."""
+def scene(
+    rng: np.random.Generator, stream: int, index: int, size: tuple[int, int], photos: Photos | None
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """An image of ``size`` and ``(n, H, W)`` masks of objects on it in random order, at most one for each prompt."""
+    while photos is not None:
+        crop = photos.crop(rng, *size, count=PROMPTS_PER_IMAGE)
+        if crop is not None:
+            return crop
+    image, labels = shape_scene(stream, index, size=size)
+    while labels.max() == 0:
+        index += 1 << 32
+        image, labels = shape_scene(stream, index, size=size)
+    order = rng.permutation(int(labels.max()))[:PROMPTS_PER_IMAGE] + 1
+    return image, labels[None] == order[:, None, None]
+
+
+def example(
+    stream: int, index: int, *, side: int = SPEC.size, validation: bool = False, photos: Photos | None = None
+) -> Batch:
+    """One image of ``side`` pixels with its prompts and low-res targets, a pure function of the arguments.
+
+    Args:
+        stream: of generated scenes.
+        index: position in it.
+        side: of the model input, or of a part of it.
+        validation: whether each of the first objects is asked for once by a point and once by its box.
+        photos: crops of these take the place of generated scenes.
+    """
     rng = np.random.default_rng([stream, index, 1])
     size = [side, side]
     if rng.random() < 0.5:
         size[rng.integers(2)] = int(rng.integers(side * 9 // 16, side))
-    image, labels = shape_scene(stream, index, size=(size[0], size[1]))
-    while labels.max() == 0:
-        index += 1 << 32
-        image, labels = shape_scene(stream, index, size=(size[0], size[1]))
-    count = int(labels.max())
-    order = np.concatenate([rng.permutation(count) for _ in range(-(-PROMPTS_PER_IMAGE // count))]) + 1
-    padded = np.zeros((side, side), np.int32)
-    padded[: size[0], : size[1]] = labels
-    masks = padded[None] == order[:PROMPTS_PER_IMAGE, None, None]
+    image, found = scene(rng, stream, index, (size[0], size[1]), photos)
+    masks = np.zeros((PROMPTS_PER_IMAGE, side, side), np.bool_)
+    masks[:, : size[0], : size[1]] = found[np.arange(PROMPTS_PER_IMAGE) % len(found)]
     coords = np.zeros((PROMPTS_PER_IMAGE, POINTS + 2, 2), np.float32)
     codes = np.full((PROMPTS_PER_IMAGE, POINTS + 2), -10, np.int64)
     kinds = rng.choice(3, PROMPTS_PER_IMAGE, p=HALF_SIZE_SHARES if side < SPEC.size else FULL_SIZE_SHARES)
@@ -89,13 +113,14 @@ def _coverage(size: list[int], low: int, cell: int) -> np.ndarray:
 
 
 class Stream(torch.utils.data.Dataset):
-    """The examples of one stream by position."""
+    """The examples of one stream by position, a share of them photographs."""
 
-    def __init__(self, stream: int, side: int) -> None:
-        self.stream, self.side = stream, side
+    def __init__(self, stream: int, side: int, photos: Photos | None) -> None:
+        self.stream, self.side, self.photos = stream, side, photos
 
     def __getitem__(self, index: int) -> Batch:
-        return example(self.stream, index, side=self.side)
+        is_photo = np.random.default_rng([self.stream, index, 2]).random() < PHOTO_SHARE
+        return example(self.stream, index, side=self.side, photos=self.photos if is_photo else None)
 
 
 class From(torch.utils.data.Sampler):
@@ -118,10 +143,10 @@ def _worker(_: int) -> None:
     os.nice(1)
 
 
-def batches(first: int, batch_size: int, side: int) -> Iterator[Batch]:
+def batches(first: int, batch_size: int, side: int, photos: Photos | None) -> Iterator[Batch]:
     """Batches from position ``first`` of the training stream on, made by one background process."""
     loader = torch.utils.data.DataLoader(
-        Stream(TRAIN_STREAM, side),
+        Stream(TRAIN_STREAM, side, photos),
         batch_size=batch_size,
         sampler=From(first),
         num_workers=1,

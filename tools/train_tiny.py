@@ -1,9 +1,9 @@
-"""Train the shipped ``tiny`` model on generated class-agnostic shapes: ``python tools/train_tiny.py --minutes 60``.
+"""Train the shipped ``tiny`` model on generated scenes and photographs: ``python tools/train_tiny.py --photos DIR``.
 
 samfast has to be installed in the environment. The first part of the run uses half-size images, which cost a quarter.
-Everything is drawn from the position in the stream: an interrupted run goes on where its last state was saved, and
-only the length of the learning-rate schedule depends on the clock. Streams (first argument of ``shape_scene``):
-20000 trains, 20001 is the validation printed while training, 20002 is for tests and is never read here.
+Everything is drawn from the position in the stream: an interrupted run goes on where its last state was saved. Streams
+of generated scenes (first argument of ``shape_scene``): 20000 trains, 20001 is the validation printed while training,
+20002 is for tests and is never read here. Of the photographs, the train sets train and the val sets are watched.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ import torch
 from safetensors.torch import save_file
 from segment_anything.modeling.image_encoder import add_decomposed_rel_pos
 from tiny_examples import POINT, PROMPTS_PER_IMAGE, SPEC, VALIDATION_STREAM, Batch, batches, example
+from tiny_photos import SOURCES, Photos
 from torch import Tensor
 from torch.nn import functional as F
 
 from samfast.models import decoder
 from samfast.models.allocator import keep_heap
 from samfast.models.architecture import get_architecture
+from samfast.models.checkpoints import load_model
 from samfast.models.sam import Sam
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -222,11 +224,17 @@ def step_loss(model: Sam, batch: Batch, *, refine: bool, affinity: float, genera
 
 
 @torch.no_grad()
-def validate(model: Sam, images: int) -> dict[str, float]:
-    """Mean IoU in the model frame over held-out objects: by point and by box, token 0 and best-predicted."""
+def validate(model: Sam, images: int, photos: Photos | None = None) -> dict[str, float]:
+    """Mean IoU in the model frame over held-out objects: by point and by box, token 0 and best-predicted.
+
+    Args:
+        model: float32.
+        images: how many.
+        photos: to judge on; generated scenes otherwise.
+    """
     totals: dict[str, list[float]] = {"point": [], "point-best": [], "box": []}
     for index in range(images):
-        batch = {name: value[None] for name, value in example(VALIDATION_STREAM, index, validation=True).items()}
+        batch = {name: value[None] for name, value in example(VALIDATION_STREAM, index, validation=True, photos=photos).items()}
         prompts = flat(batch)
         embeddings = model.encode(batch["image"])["image_embeddings"]
         logits, scores = model.decode(embeddings, prompts["image_index"], prompts["coords"], prompts["labels"])
@@ -283,12 +291,12 @@ def write(state: dict[str, Tensor], path: Path) -> None:
 def main() -> None:
     """Parse the arguments and train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60, help="length of the run, resumed parts included")
+    parser.add_argument("--images", type=int, default=100_000, help="length of the run, resumed parts included")
+    parser.add_argument("--half-size", type=float, default=0.5, help="share of the images that come first, half-size")
+    parser.add_argument("--photos", type=Path, help=f"folder that holds {', '.join(SOURCES)}; generated scenes alone without")
+    parser.add_argument("--init", type=Path, help="weights to start from, as --out holds them; drawn anew without")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
     parser.add_argument("--batch", type=int, default=4, help="full-size images a step; twice as many half-size ones")
-    parser.add_argument(
-        "--half-size", type=float, default=0.5, help="share of the run that comes first, on half-size images"
-    )
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=ROOT / "python/samfast/models/tiny.safetensors")
@@ -301,8 +309,12 @@ def main() -> None:
     pool = ThreadPoolExecutor(options.threads)
     torch.manual_seed(options.seed)
 
-    model = Sam(get_architecture("tiny"))
-    initialise(model)
+    if options.init:
+        model = load_model("tiny", checkpoint=options.init).train()
+    else:
+        model = Sam(get_architecture("tiny"))
+        initialise(model)
+    photos, watched = (Photos(options.photos, split) if options.photos else None for split in ("train", "val"))
     average = {name: value.clone() for name, value in model.state_dict().items()}
     optimizers = make_optimizers(model, options.lr)
     step, position, elapsed = 0, 0, 0.0
@@ -327,21 +339,21 @@ def main() -> None:
     def report(images: int) -> None:
         held_out = Sam(model.architecture).eval()
         held_out.load_state_dict({name: value.half().float() for name, value in average.items()})
-        figures = " ".join(f"{name} {value:.3f}" for name, value in validate(held_out, images).items())
-        print(f"step {step} {elapsed / 60:.1f} min: held-out IoU {figures}", flush=True)
+        for title, source in {"scenes": None, "photographs": watched}.items() if watched else (("scenes", None),):
+            figures = " ".join(f"{name} {value:.3f}" for name, value in validate(held_out, images, source).items())
+            print(f"step {step} {elapsed / 60:.1f} min: held-out {title}, IoU {figures}", flush=True)
 
-    budget = options.minutes * 60
     stream, side, size = None, 0, 0
     clock, last_report, running = time.monotonic(), elapsed, 0.0
-    while elapsed < budget:
-        progress = elapsed / budget
+    while position < options.images:
+        progress = position / options.images
         warmup = min(1.0, (step + 1) / WARMUP_STEPS)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["gain"] * options.lr * warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
         wanted = SPEC.size // 2 if progress < options.half_size else SPEC.size
         if wanted != side:
             side, size = wanted, options.batch * (SPEC.size // wanted)
-            stream = batches(position, size, side)
+            stream = batches(position, size, side, photos)
         batch = next(stream)
         position += size
         for optimizer in optimizers:
@@ -363,7 +375,7 @@ def main() -> None:
         if elapsed - last_report > options.validate_every * 60:
             last_report = elapsed
             checkpoint()
-            report(12)
+            report(16)
     checkpoint()
     report(100)
 

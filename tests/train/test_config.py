@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from samfast.errors import ConfigError
+from samfast.models.architecture import MODEL_NAMES
 from samfast.train.config import TrainConfig
 from samfast.train.recipes import RECIPES
 from samfast.train.schedules import Step
@@ -29,6 +30,12 @@ def test_explicit_arguments_override_every_recipe(recipe: str) -> None:
         "constant",
         0,
     )
+
+
+def test_a_recipe_knows_every_model() -> None:
+    rates = {model: TrainConfig.make(model=model).lr for model in MODEL_NAMES}
+    assert rates["tiny"] > rates["vit_b"] == rates["vit_h"]
+    assert TrainConfig.make(model="vit_b", lr=1e-5).lr == 1e-5
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from samfast.train.losses import bce, dice, low_res_iou, prompt_losses
+from torchvision.ops import sigmoid_focal_loss
+
+from samfast.train.losses import bce, dice, focal, low_res_iou, prompt_losses
 
 P, L = 5, 6
 
@@ -49,6 +51,22 @@ def test_parts_match_numpy(case) -> None:
             expected = by_hand(case["logits"][p, token], case["target"][p], case["weight"][p])
             found = [float(part(logits[token], target, weight)) for part in (bce, dice, low_res_iou)]
             assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_focal_is_torchvisions(case) -> None:
+    logits, target, weight = (torch.from_numpy(case[name]) for name in ("logits", "target", "weight"))
+    cells = sigmoid_focal_loss(logits, target[:, None].expand_as(logits))
+    expected = (cells * weight[:, None]).sum((2, 3)) / weight.sum((1, 2))[:, None]
+    torch.testing.assert_close(focal(logits, target[:, None], weight[:, None]), expected)
+
+
+def test_parts_are_weighted(case) -> None:
+    losses = prompt_losses("focal+dice+iou", **tensors(case))
+    assert set(losses.parts) == {"focal", "dice", "iou"}
+    boxes = ~case["is_one_point"]
+    logits, target, weight = (torch.from_numpy(case[name][boxes]) for name in ("logits", "target", "weight"))
+    torch.testing.assert_close(losses.parts["focal"][boxes], 20 * focal(logits[:, 0], target, weight))
+    torch.testing.assert_close(losses.parts["dice"][boxes], dice(logits[:, 0], target, weight))
 
 
 def test_which_tokens_are_taught(case) -> None:

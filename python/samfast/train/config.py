@@ -13,11 +13,11 @@ import tomli_w
 
 from samfast.errors import ConfigError
 from samfast.models.architecture import MODEL_NAMES
-from samfast.train.recipes import RECIPES
+from samfast.train.recipes import RECIPES, recipe_settings
 from samfast.train.schedules import Schedule, schedule_table, to_schedule
 
 REGIME_NAMES = ("point", "box", "point+box", "clicks")
-LOSS_NAMES = ("bce+dice",)
+LOSS_NAMES = ("bce+dice", "focal+dice+iou")
 OPTIMIZERS = ("adam", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
 TRAINABLE = ("prompt_encoder", "mask_decoder")
@@ -116,9 +116,11 @@ class TrainConfig:
         Raises:
             ConfigError: an unknown recipe, an unknown field, or a value that is not allowed.
         """
-        settings: dict[str, Any] = {"model": "tiny", "regime": "point+box"}
+        explicit = {name: value for name, value in explicit.items() if value is not None}
+        settings: dict[str, Any] = {"model": explicit.get("model", "tiny"), "regime": "point+box"}
+        _one_of("model", settings["model"], MODEL_NAMES)
         if str(recipe) in RECIPES:
-            settings |= {**RECIPES[str(recipe)], "recipe": str(recipe)}
+            settings |= {**recipe_settings(str(recipe), settings["model"]), "recipe": str(recipe)}
         elif str(recipe).endswith(".toml"):
             settings |= _read_toml(Path(recipe))
         else:
@@ -127,7 +129,7 @@ class TrainConfig:
                 where="recipe",
                 fix=f"choose from {_listed(RECIPES)}, or name a run's config.toml",
             )
-        return cls.from_dict(settings | {name: value for name, value in explicit.items() if value is not None})
+        return cls.from_dict(settings | explicit)
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> TrainConfig:

@@ -16,12 +16,22 @@ from torch.nn import functional as F
 from samfast.inference.contract import MULTIMASK, SINGLE
 
 _DICE_SMOOTHING = 1.0
+_FOCAL_ALPHA = 0.25
 
 
 def bce(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Binary cross-entropy, the weighted mean over cells: ``(..., L, L)`` to ``(...)``."""
     losses = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
     return (losses * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1e-6)
+
+
+def focal(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Focal loss (Lin et al., 2017; alpha 0.25, gamma 2, as in SAM), weighted mean: ``(..., L, L)`` to ``(...)``."""
+    losses = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
+    probability = logits.sigmoid()
+    missed = probability + target - 2 * probability * target  # 1 - p of what is true
+    balance = _FOCAL_ALPHA * target + (1 - _FOCAL_ALPHA) * (1 - target)
+    return (balance * missed.square() * losses * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1e-6)
 
 
 def dice(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -40,8 +50,11 @@ def low_res_iou(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return torch.where(either > 0, shared / either.clamp(min=1e-6), torch.ones_like(shared))
 
 
-MASK_LOSSES: dict[str, tuple[Callable[[Tensor, Tensor, Tensor], Tensor], ...]] = {"bce+dice": (bce, dice)}
-"""A loss by name: the parts whose sum it is."""
+MASK_LOSSES: dict[str, dict[Callable[[Tensor, Tensor, Tensor], Tensor], float]] = {
+    "bce+dice": {bce: 1.0, dice: 1.0},
+    "focal+dice+iou": {focal: 20.0, dice: 1.0},
+}
+"""A loss by name: the parts of the mask loss and their weights. The loss of the predicted IoU joins each of them."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,9 @@ def prompt_losses(
         is_one_point: ``(P,)`` bool.
     """
     target, weight = target[:, None], weight[:, None]  # (P, 1, L, L)
-    parts = {part.__name__: part(logits, target, weight) for part in MASK_LOSSES[name]}  # (P, 4) each
+    parts = {  # (P, 4) each
+        part.__name__: factor * part(logits, target, weight) for part, factor in MASK_LOSSES[name].items()
+    }
     supervised = torch.zeros_like(predicted_iou)  # (P, 4), rows sum to 1
     supervised[:, SINGLE[0]] = 1
     masks = torch.stack(list(parts.values())).sum(0).detach()
