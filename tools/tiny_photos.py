@@ -47,15 +47,15 @@ class Photos:
         image, masks = source[rng.integers(len(source))]
         reach = min(image.shape[0] / height, image.shape[1] / width)
         scale = max(float(rng.uniform(0.3, 1.0)) * reach, min(reach, 0.5))
-        rows, columns = (min(round(side * scale), most) for side, most in zip((height, width), image.shape, strict=False))
-        top, left = (int(rng.integers(most - side + 1)) for side, most in zip((rows, columns), image.shape, strict=False))
+        rows, columns = min(round(height * scale), image.shape[0]), min(round(width * scale), image.shape[1])
+        top, left = int(rng.integers(image.shape[0] - rows + 1)), int(rng.integers(image.shape[1] - columns + 1))
         window = np.s_[top : top + rows, left : left + columns]
         shrinks = scale > 1
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         photo = cv2.resize(image[window], (width, height), interpolation=how)
         found: list[NDArray[np.bool_]] = []
-        boxes = masks.boxes()
-        seen = (boxes[:, 0] < left + columns) & (boxes[:, 2] >= left) & (boxes[:, 1] < top + rows) & (boxes[:, 3] >= top)
+        xmin, ymin, xmax, ymax = masks.boxes().T
+        seen = (xmin < left + columns) & (xmax >= left) & (ymin < top + rows) & (ymax >= top)
         for index in rng.permutation(np.flatnonzero(seen)):
             part = masks[[int(index)]].numpy()[0][window].astype(np.uint8) * 255
             mask = cv2.resize(part, (width, height), interpolation=how) > 127

@@ -234,7 +234,8 @@ def validate(model: Sam, images: int, photos: Photos | None = None) -> dict[str,
     """
     totals: dict[str, list[float]] = {"point": [], "point-best": [], "box": []}
     for index in range(images):
-        batch = {name: value[None] for name, value in example(VALIDATION_STREAM, index, validation=True, photos=photos).items()}
+        one = example(VALIDATION_STREAM, index, validation=True, photos=photos)
+        batch = {name: value[None] for name, value in one.items()}
         prompts = flat(batch)
         embeddings = model.encode(batch["image"])["image_embeddings"]
         logits, scores = model.decode(embeddings, prompts["image_index"], prompts["coords"], prompts["labels"])
@@ -293,7 +294,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=100_000, help="length of the run, resumed parts included")
     parser.add_argument("--half-size", type=float, default=0.5, help="share of the images that come first, half-size")
-    parser.add_argument("--photos", type=Path, help=f"folder that holds {', '.join(SOURCES)}; generated scenes alone without")
+    parser.add_argument("--photos", type=Path, help=f"folder of {', '.join(SOURCES)}; generated scenes alone without")
     parser.add_argument("--init", type=Path, help="weights to start from, as --out holds them; drawn anew without")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
     parser.add_argument("--batch", type=int, default=4, help="full-size images a step; twice as many half-size ones")
