@@ -166,6 +166,10 @@ def test_folders_of_many_images_are_another_layout(folders, make_blob, tmp_path)
     for split in ("train", "val"):
         root = folders({"only": make_blob()}, images=f"{split}/images", labels=f"{split}/masks")
     assert load_dataset(root).layout == "image and mask folders"
+    lone = folders({"only": make_blob()}, root=tmp_path / "zip" / "data").parent
+    assert load_dataset(lone).layout == "image and mask folders"
+    (lone / "data/masks/only.png").rename(lone / "data/masks/4f1c.png")
+    assert load_dataset(lone).layout == "a folder an image, a mask file an object"
     for site in ("north", "south"):
         sites = folders(
             {"a": make_blob(), "b": make_blob()},

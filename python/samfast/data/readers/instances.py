@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -66,13 +67,13 @@ class InstanceFolderReader:
     rank = 0
 
     def detect(self, root: Path) -> Detection | None:
-        """Recognise the folder by its subfolders: most that hold images and masks hold one image."""
+        """Recognise the folder by its subfolders: most with images and masks hold one image, and not just its mask."""
         found = [_Set(root, None, _entries(root))]
         if not found[0].has_masks:
             holders = {path: _split_of(name) for name, path in subfolders(root).items()}
             found = [_Set(path, split, _entries(path)) for path, split in holders.items() if split]
         paired = [entry for one in found for entry in one.entries if entry.masks]
-        if 2 * sum(len(entry.images) == 1 for entry in paired) <= len(paired):
+        if 2 * sum(len(entry.images) == 1 for entry in paired) <= len(paired) or all(map(_is_pair, paired)):
             return None
         sets = [one for one in found if one.has_masks]
         without = [one for one in found if one.entries and not one.has_masks]
@@ -98,6 +99,12 @@ def _entries(folder: Path) -> tuple[_Entry, ...]:
         if "images" in inner and name not in SPLIT_WORDS:
             found.append(_Entry(path, tuple(image_files(inner["images"])), inner.get("masks")))
     return tuple(found)
+
+
+def _is_pair(entry: _Entry) -> bool:
+    """Whether the only mask bears the name of the image: that of all its objects, as in image and mask folders."""
+    files = list(islice(image_files(entry.masks), 2)) if entry.masks else []
+    return len(files) == 1 and any(files[0].stem.startswith(image.stem) for image in entry.images)
 
 
 def _list(root: Path, sets: Sequence[_Set], without: Sequence[_Set]) -> Listing:
