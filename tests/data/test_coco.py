@@ -378,3 +378,13 @@ def test_json_files_of_other_kinds_are_left_alone(coco, folders, make_blob):
     plain = folders({"a": make_blob()})
     (plain / "settings.json").write_text('{"images": 1}')
     assert load_dataset(plain).layout == "image and mask folders"
+
+
+def test_a_file_name_that_no_file_can_have_is_a_missing_image(coco):
+    root = coco([{"segmentation": [SQUARE]}], count=2)
+    content = json.loads((root / "annotations.json").read_text())
+    content["images"][1]["file_name"] = "x" * 5000
+    (root / "annotations.json").write_text(json.dumps(content))
+    dataset = load_dataset(root, max_bad=0.5)
+    assert [sample.name for sample in dataset.samples] == ["images/0.png"]
+    assert ("missing image", True) in kinds(dataset)

@@ -168,6 +168,9 @@ def test_folders_of_many_images_are_another_layout(folders, make_blob, tmp_path)
     assert load_dataset(root).layout == "image and mask folders"
     lone = folders({"only": make_blob()}, root=tmp_path / "zip" / "data").parent
     assert load_dataset(lone).layout == "image and mask folders"
+    (root / "train/masks/only.png").rename(root / "train/masks/9.png")  # sets of one image, paired by a table
+    (root / "metadata.csv").write_text("Image,Mask\ntrain/images/only.png,train/masks/9.png\n")
+    assert load_dataset(root, max_bad=1.0).layout == "image and mask folders"
     (lone / "data/masks/only.png").rename(lone / "data/masks/4f1c.png")
     assert load_dataset(lone).layout == "a folder an image, a mask file an object"
     for site in ("north", "south"):

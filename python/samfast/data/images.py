@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -129,9 +130,9 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         DataError: there is no such file, it is no regular file, or it may not be read.
     """
-    if not path.is_file():
-        broken = path.is_symlink() and not path.exists()
-        reason = "broken symbolic link" if broken else "not a file" if path.exists() else "no such file"
+    if not os.path.isfile(path):  # unlike Path, no OSError for names longer than the system's
+        missing = "broken symbolic link" if os.path.islink(path) else "no such file"
+        reason = "not a file" if os.path.exists(path) else missing
         raise DataError(f"{reason}: {path.name}", where=path)
     try:
         return path.read_bytes()

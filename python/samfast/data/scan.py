@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -97,7 +98,7 @@ def _read(item: Item, decode: DecodeSpec, store: Store) -> Scanned | _Refused:
         data = read_bytes(item.path)
         header = check_image(data, item.path)
     except DataError as error:
-        kind = "unreadable image" if item.path.exists() else "missing image"
+        kind = "unreadable image" if os.path.exists(item.path) else "missing image"
         return _Refused(Problem(item.name, kind, error.what, True))
     key = image_key(data, decode)
     del data  # the annotation may need the memory

@@ -151,7 +151,7 @@ class _Finder:
         """The files it may mean, the best first; more than one if there is no telling them apart."""
         relative = PurePosixPath(file_name.replace("\\", "/"))
         for base in (document.path.parent, self.root):
-            if (base / relative).is_file():
+            if os.path.isfile(base / relative):
                 return [base / relative]
         if self.by_name is None:
             self.by_name = {}

@@ -245,7 +245,7 @@ def _locate(root: Path, cell: str, places: Sequence[tuple[Split | None, Path]]) 
     relative = cell.replace("\\", "/")
     for split, folder in places:
         for path in (folder / relative, root / relative, folder / PurePosixPath(relative).name):
-            if path.is_file() and folder in path.parents:
+            if os.path.isfile(path) and folder in path.parents:
                 return split, path
     split, folder = places[0]
     return split, folder / relative

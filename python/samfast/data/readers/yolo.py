@@ -90,7 +90,7 @@ class YoloReader:
                 where=config.path,
                 fix="put the data.yaml into the folder that holds the images and labels",
             )
-        if not any(_label_path(root, path).is_file() for path in images):
+        if not any(os.path.isfile(_label_path(root, path)) for path in images):
             return None
         seen = ", ".join(f"{len(one.images)} images in {one.where}" for one in sets)
         why = f"{below(root, config.path)}; {seen}"
@@ -211,16 +211,20 @@ def _locate(root: Path, base: str, entry: str) -> Path | None:
     As much of its beginning is left out as it takes, but not the name of a set: ``../train/images`` may be
     ``train/images``, never ``images``.
     """
-    parts = [part for part in PurePosixPath(entry.replace("\\", "/")).parts if part not in ("..", ".", "/")]
+    parts = _parts(entry)
     words = [number for number, part in enumerate(parts) if _is_set(part)]
-    inner = [part for part in PurePosixPath(base.replace("\\", "/")).parts if part not in ("..", ".", "/")]
+    inner = _parts(base)
     bases = [root.joinpath(*inner[start:]) for start in range(len(inner) + 1)]
     for start in range(1 + (words[-1] if words else len(parts) - 1)):
         for folder in bases:
             path = folder.joinpath(*parts[start:])
-            if path.exists():
+            if os.path.exists(path):
                 return path
     return None
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in PurePosixPath(path.replace("\\", "/")).parts if part not in ("..", ".", "/")]
 
 
 def _is_set(name: str) -> bool:
@@ -236,7 +240,10 @@ def _images(root: Path, base: str, place: Path) -> list[Path]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot be read as a list of images: {error}", where=place) from None
     entries = [line.strip() for line in lines if line.strip()]
-    return [_locate(root, base, entry) or root / PurePosixPath(entry.replace("\\", "/")).name for entry in entries]
+    for entry in entries:
+        if not _parts(entry):
+            raise DataError(f"a list of images with the line {entry!r}, which names no file", where=place)
+    return [_locate(root, base, entry) or root / _parts(entry)[-1] for entry in entries]
 
 
 def _label_path(root: Path, image: Path) -> Path:
