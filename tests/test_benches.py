@@ -1,0 +1,191 @@
+"""The benchmarks run, the contenders do the same work, and the tables say what was measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from samfast.cache import cache_embeddings
+from samfast.data import load_dataset
+from samfast.data.scenes import write_flood_scenes
+from samfast.models.checkpoints import load_model
+
+BENCHES = Path(__file__).resolve().parents[1] / "benches"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def benches_are_importable() -> Iterator[None]:
+    sys.path.insert(0, str(BENCHES))
+    yield
+    sys.path.remove(str(BENCHES))
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory):
+    """A job on four scenes, and samfast's cache of them."""
+    from contenders.job import Job
+    from contenders.prepare import write_embeddings, write_records
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("headline")
+    root = write_flood_scenes(folder / "scenes", 6)
+    dataset = load_dataset(root)
+    samples = dataset.of("train", state="labelled")
+    cache = cache_embeddings(dataset, model="tiny", out=folder / "scenes.samcache", storage="float32", device="cpu")
+    records = write_records(dataset, samples, folder / "records")
+    write_embeddings(cache, samples, records)
+    return Job(
+        contender="encoder", task="time", malloc="system", precision="fp32", device="cpu", threads=1, model="tiny",
+        checkpoint=None, data=str(root), limit=None, names=tuple(sample.name for sample in samples),
+        records=str(records), cache=str(cache.path), rows=("1 prompt", "8 clicks"), epochs=1, batch_size=2, objects=1,
+        encodes=1, encode_into=str(folder / "encoded"), budget_s=0.0, seed=0,
+    )  # fmt: skip
+
+
+def test_the_rivals_see_and_answer_what_samfast_does(job) -> None:
+    from dataclasses import replace
+
+    from contenders.scripts import Script
+
+    sam = load_model("tiny")
+    live, naive = Script(job), Script(replace(job, contender="naive"))
+    for script in (live, naive):
+        script.begin("1 prompt")
+    record = live.records[0]
+    embedding, size = live.embed(record)
+    stored, _ = naive.embed(record)
+    assert size[0] < size[1] == sam.spec.size
+    assert torch.allclose(embedding, stored, atol=1e-4 * float(stored.abs().max()))
+    assert not torch.allclose(embedding, naive.embed(live.records[1])[0], atol=0.1)
+
+    coords, labels = np.array([[[30.0, 40.0]]]), np.array([[1]])
+    frame = sam.spec.frame(*live.masks(record).shape[1:])
+    theirs = live.decode(stored, coords, labels, None, None, live.masks(record).shape[1:])
+    ours, _ = sam.decode(
+        stored,
+        torch.zeros(1, dtype=torch.int64),
+        torch.from_numpy(np.concatenate([frame.points_to_model(coords[0]), [[0, 0]]])[None]).float(),
+        torch.tensor([[1, -1]]),
+    )
+    assert torch.allclose(theirs[:, 0], ours[:, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("contender", ["encoder", "naive"])
+@pytest.mark.parametrize("row", ["1 prompt", "8 prompts", "8 clicks"])
+def test_the_rivals_train(job, contender, row) -> None:
+    from dataclasses import replace
+
+    from contenders.scripts import Script
+
+    script = Script(replace(job, contender=contender, objects=2))
+    script.begin(row)
+    for group in script.optimizer.param_groups:
+        group["lr"] = 3e-4
+
+    def loss() -> float:
+        script.rng = np.random.default_rng(1)
+        with torch.no_grad():
+            return float(np.mean([float(script.loss(*values)) for values in map(inputs, script.records)]))
+
+    def inputs(record: dict):
+        embedding, size = script.embed(record)
+        return embedding, script.masks(record), size
+
+    before = loss()
+    assert [sum(script.epoch(number)) for number in range(1, 5)] == [len(script.records)] * 4
+    assert loss() < before
+
+
+def test_clicks_of_the_rivals_lie_in_the_error_region(job) -> None:
+    from contenders.scripts import Script
+
+    script = Script(job)
+    script.begin("8 clicks")
+    truth = np.zeros((2, 60, 80), bool)
+    truth[:, 20:40, 20:40] = True
+    answers = np.zeros_like(truth)
+    answers[1, 20:40, 20:60] = True  # too much on its right
+    for _ in range(20):
+        points, labels = script.corrections(answers, truth, (120, 160))
+        x, y = ((points + 0.5) / 2 - 0.5).T
+        assert labels.tolist() == [1, 0]
+        assert ((y >= 20) & (y < 40)).all()
+        assert 20 <= x[0] < 40 <= x[1] < 60
+    _, labels = script.corrections(truth, truth, (120, 160))
+    assert labels.tolist() == [1, 1]
+
+
+def test_time_is_taken_over_whole_epochs_where_there_are_any() -> None:
+    from contenders.job import measure
+
+    def epoch(number: int) -> Iterator[int]:
+        yield from (2, 2, 1)
+
+    one = measure(epoch, images=5, budget_s=0.0, wait=lambda: None)
+    assert one.over == "1 step"
+    assert measure(epoch, images=5, budget_s=0.05, wait=lambda: None).over.endswith("epochs")
+
+
+def test_the_tables_say_what_was_measured() -> None:
+    from contenders import table
+
+    def answer(epoch_s: float, over: str, image_s: float | None = None, images: int = 10) -> dict:
+        encode = {} if image_s is None else {"encode": {"image_s": image_s, "images": images}}
+        return {**encode, "rows": {"1 prompt": {"epoch_s": epoch_s, "over": over}}}
+
+    answers = {
+        ("encoder", "system", "fp32"): answer(100.0, "4 steps"),
+        ("encoder", "kept", "fp32"): answer(50.0, "4 steps"),
+        ("naive", "system", "fp32"): answer(4.0, "2 epochs", 9.0, 3),
+        ("naive", "kept", "fp32"): answer(3.0, "2 epochs", 5.0, 3),
+        ("samfast", "kept", "fp32"): answer(1.0, "9 epochs", 2.0),
+        ("samfast", "kept", "bf16"): answer(0.5, "9 epochs", 1.0),
+    }
+    found = table.costs(answers, "1 prompt", "fp32", 10)
+    assert len(found) == 5
+    lines = table.row_table(found, 10).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    assert cells[0] == [
+        "(a) encoder in every step", "stock", "–", "100.00 s", "4 steps", "1700 s", "1700 s", "45.9×", "100×",
+    ]  # fmt: skip
+    assert cells[2][4] == "2 epochs; cache: 3 images"
+    assert cells[4][4:] == ["9 epochs", "37 s", "17 s", "1×", "1×"]
+    split = table.split_table(found, 10)
+    assert [row.count("×") for row in split.splitlines()[2:]] == [0, 2, 2, 2]
+    assert "16.7×" in split  # the cache: 50 s to 3 s
+
+    curves = {"naive": [[0.1, 0.2, 0.3, 0.5]], "samfast": [[0.1, 0.4, 0.4, 0.4]]}
+    told = table.curve_table(curves, found)
+    assert "Validation IoU 0.400" in told
+    epochs = [line.split("|")[3].strip() for line in told.splitlines()[4:]]
+    assert epochs == ["3", "3", "3", "3", "1"]
+
+
+def test_a_section_is_replaced_and_the_rest_kept(tmp_path) -> None:
+    from headline import write_section
+
+    page = tmp_path / "RESULTS.md"
+    write_section(page, "a", "first")
+    write_section(page, "b", "other")
+    before = page.read_text()
+    write_section(page, "a", "new")
+    assert page.read_text() == before.replace("first", "new")
+    assert before.index("first") < before.index("other")
+
+
+def test_the_headline_runs(tmp_path) -> None:
+    command = [sys.executable, BENCHES / "headline.py", "--quick", "--threads", "1", "--mallocs", "kept"]
+    command += ["--rows", "1 prompt,8 clicks", "--bf16-rows", "", "--results", tmp_path / "RESULTS.md"]
+    subprocess.run(command, check=True, capture_output=True, timeout=500)
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert page.count("(a) encoder in every step") == page.count("(c) samfast") == 3
+    assert "### 8 clicks, fp32" in page
+    assert "equal validation IoU" in page
+    assert json.dumps(str(tmp_path)) not in page
