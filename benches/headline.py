@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from contenders import table
 from contenders.job import ROWS, Job
 from contenders.machine import describe, physical_cores
@@ -68,6 +69,7 @@ def parse(arguments: Sequence[str] | None, *, device: str) -> argparse.Namespace
     cores = physical_cores()
     options.threads = options.threads or len(cores)
     os.sched_setaffinity(0, cores[: options.threads])
+    torch.set_num_threads(options.threads)
     return options
 
 
