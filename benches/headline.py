@@ -26,6 +26,7 @@ from contenders import table
 from contenders.job import ROWS, Job
 from contenders.machine import describe, physical_cores
 from contenders.prepare import draw_checkpoint, write_embeddings, write_records
+from results import RESULTS, write_section
 
 from samfast.cache import EmbeddingCache, cache_embeddings
 from samfast.data import load_dataset
@@ -60,7 +61,7 @@ def parse(arguments: Sequence[str] | None, *, device: str) -> argparse.Namespace
     parser.add_argument("--curve-images", type=int, help="limit of the data that the curves are of")
     parser.add_argument("--curve-seeds", type=int, default=2, help="0 for no curves")
     parser.add_argument("--curve-epochs", type=int, default=table.EPOCHS)
-    parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--quick", action="store_true", help="tiny on generated scenes, everything short")
     options = parser.parse_args(arguments)
     if options.quick:
@@ -231,15 +232,6 @@ NOTES = """\
 the image's original size, (b) at the decoder's resolution, from `torch.save` files; both teach token 0 alone, (c) also
 the multimask tokens and the IoU scores. Nobody validates. What was not measured over whole epochs, or over all images,
 says so. Factors: how many times faster samfast is as it ships, with its heap kept."""
-
-
-def write_section(path: Path, name: str, text: str) -> None:
-    """Put ``text`` between the marks of a section, in place of what is there."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    page = path.read_text() if path.exists() else "# Results\n\nRatios hold for the machine named with them.\n"
-    before, found, rest = page.partition(begin)
-    after = rest.partition(end)[2] if found else "\n"
-    path.write_text(f"{before if found else page + chr(10)}{begin}\n{text}\n{end}{after}")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,17 @@ record and chooses nothing.
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from results import record, table
+from contenders.machine import describe
+from results import RESULTS, one_thread_each, table, write_section
 
 import samfast
-from samfast.data import Dataset
 from samfast.train.schedules import Constant, Cosine
 
 COSINE = {"optimizer": "adamw", "weight_decay": 0.01, "schedule": Cosine(warmup_epochs=1.0)}
@@ -31,12 +32,13 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 }
 
 
-def judged(data: Dataset, cache: samfast.EmbeddingCache, settings: dict[str, Any], seed: int, out: Path) -> np.ndarray:
+def judged(root: Path, cache: Path, settings: dict[str, Any], seed: int, out: Path) -> tuple[float, float]:
     """The best validation IoU of a run, and the test IoU of that epoch's weights: the mean over point and box."""
+    data = samfast.load_dataset(root)
     run = samfast.train_decoder(data, cache=cache, seed=seed, out=out, **settings)
-    best = max(line["val_iou"] for line in run.metrics)
     report = samfast.evaluate(run, data, cache=cache, baselines=False)
-    return np.array([best, np.mean([line.mean["iou"] for line in report.summary if line.role == "tuned"])])
+    tuned = [line.mean["iou"] for line in report.summary if line.role == "tuned"]
+    return max(line["val_iou"] for line in run.metrics), float(np.mean(tuned))
 
 
 def main() -> None:
@@ -45,33 +47,36 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--candidates", nargs="+", default=list(CANDIDATES), choices=list(CANDIDATES))
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--max-prompts", type=int, default=4, help="objects of an image in an epoch; bounds the time")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time, one thread each")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
 
-    sets = {root.name: samfast.load_dataset(root) for root in options.data}
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, one_thread_each(options.jobs) as pool:
         place = Path(folder)
-        caches = {name: samfast.cache_embeddings(data, out=place / f"{name}.samcache") for name, data in sets.items()}
-        for number, candidate in enumerate(options.candidates):
-            figures = {
-                name: np.mean(
-                    [
-                        judged(data, caches[name], CANDIDATES[candidate], seed, place / f"{name}-{number}-{seed}")
-                        for seed in options.seeds
-                    ],
-                    axis=0,
-                )
-                for name, data in sets.items()
-            }
-            mean = np.mean(list(figures.values()), axis=0)
-            cells = [f"{val:.3f} / {test:.3f}" for val, test in [*figures.values(), mean]]
+        caches = {root: place / f"{root.name}.samcache" for root in options.data}
+        for root, cache in caches.items():
+            samfast.cache_embeddings(samfast.load_dataset(root), out=cache)
+        runs: dict[tuple[str, Path], list[Future[tuple[float, float]]]] = {}
+        for candidate in options.candidates:
+            settings = {**CANDIDATES[candidate], "max_prompts": options.max_prompts}
+            for root, cache in caches.items():
+                outs = {seed: place / f"run-{len(runs)}-{seed}" for seed in options.seeds}
+                runs[candidate, root] = [
+                    pool.submit(judged, root, cache, settings, seed, out) for seed, out in outs.items()
+                ]
+        rows = []
+        for candidate in options.candidates:
+            figures = [np.mean([run.result() for run in runs[candidate, root]], axis=0) for root in caches]
+            cells = [f"{val:.3f} / {test:.3f}" for val, test in [*figures, np.mean(figures, axis=0)]]
             rows.append([candidate, *cells])
             print(*rows[-1], sep="  ", flush=True)
-    text = table(["val / test IoU", *sets, "mean"], rows)
-    note = f"`tiny`, point+box, mean over both prompts, seeds {options.seeds}. Chosen by val alone."
-    record("recipes", "The default recipe", f"{note}\n\n{text}", command="python benches/recipes.py DATA...")
+    text = table(["val / test IoU", *(root.name for root in caches), "mean"], rows)
+    note = (
+        f"`tiny`, regime point+box, mean IoU over both prompts, seeds {options.seeds}, at most {options.max_prompts}"
+        " objects an image in an epoch. Chosen by val alone."
+    )
+    head = f"## The default recipe\n\n{describe('cpu', options.jobs)}."
+    write_section(RESULTS, "recipes", f"{head} {note}\n\n{text}")
 
 
 if __name__ == "__main__":

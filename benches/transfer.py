@@ -7,13 +7,15 @@ and several seeds, and judged on the test set beside ``tiny`` as it is and the f
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from results import record, table
+from contenders.machine import describe
+from results import RESULTS, one_thread_each, table, write_section
 from safetensors.torch import save_file
 
 import samfast
@@ -34,58 +36,66 @@ def random_encoder(seed: int, path: Path) -> Path:
     return path
 
 
+def judged(
+    root: Path, checkpoint: Path | None, cache: Path, recipe: str, seed: int, out: Path
+) -> list[tuple[str, str, str, float]]:
+    """Tune and judge: (model, role, prompt, test IoU) of every line of the report."""
+    data = samfast.load_dataset(root)
+    run = samfast.train_decoder(data, cache=cache, recipe=recipe, seed=seed, out=out)
+    report = samfast.evaluate(run, data, cache=cache, checkpoint=checkpoint)
+    return [(line.model, line.role, line.prompt, line.mean["iou"]) for line in report.summary]
+
+
 def main() -> None:
     """Tune, judge, and write the section of ``RESULTS.md``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--recipe", default="default")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time, one thread each")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
 
-    data = samfast.load_dataset(options.data)
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, one_thread_each(options.jobs) as pool:
         place = Path(folder)
+        data = samfast.load_dataset(options.data)
+        encoders: dict[str, Path | None] = {"tiny": None}
+        encoders |= {
+            f"random-{seed}": random_encoder(seed, place / f"random-{seed}.safetensors") for seed in options.seeds
+        }
+        caches = {name: place / f"{name}.samcache" for name in encoders}
+        for name, checkpoint in encoders.items():
+            samfast.cache_embeddings(data, model="tiny", checkpoint=checkpoint, out=caches[name])
+        runs = {}
         for seed in options.seeds:
-            encoders = {"tiny": None, "random encoder": random_encoder(seed, place / f"random-{seed}.safetensors")}
-            for encoder, checkpoint in encoders.items():
-                cache = samfast.cache_embeddings(
-                    data,
-                    model="tiny",
-                    checkpoint=checkpoint,
-                    out=place / f"{encoder}-{seed if checkpoint else 0}.samcache",
+            for title, name in (("tiny", "tiny"), ("random encoder", f"random-{seed}")):
+                runs[title, seed] = pool.submit(
+                    judged,
+                    options.data,
+                    encoders[name],
+                    caches[name],
+                    options.recipe,
+                    seed,
+                    place / f"{name}-run-{seed}",
                 )
-                run = samfast.train_decoder(
-                    data, cache=cache, recipe=options.recipe, seed=seed, out=place / f"{encoder}-{seed}"
-                )
-                report = samfast.evaluate(run, data, cache=cache, baselines=not found)
-                for line in report.summary:
-                    if line.role == "zero-shot" and checkpoint is not None:
-                        continue
-                    title = (
-                        f"{encoder}, {line.role}"
-                        if line.role in ("zero-shot", "tuned")
-                        else f"{line.model} ({line.role})"
-                    )
-                    found[title, line.prompt].append(line.mean["iou"])
-
-    titles = list(dict.fromkeys(title for title, _ in found))
+        for (title, _), run in runs.items():
+            for model, role, prompt, iou in run.result():
+                if role == "tuned" or (role == "zero-shot" and title == "tiny"):
+                    found[f"{title}, {role}", prompt].append(iou)
+                elif role != "zero-shot" and title == "tiny":
+                    found[f"{model} ({role})", "point"].append(iou)
+                    found[f"{model} ({role})", "box"].append(iou)
     rows = []
-    for title in titles:
-        cells = []
-        for prompt in ("point", "box"):
-            values = found.get((title, prompt)) or next(v for (t, _), v in found.items() if t == title)
-            spread = f" ± {np.std(values):.3f}" if len(values) > 1 and title.endswith("tuned") else ""
-            cells.append(f"{np.mean(values):.3f}{spread}")
-        rows.append([title, *cells])
+    for title in dict.fromkeys(title for title, _ in found):
+        figures = [(np.mean(values), np.std(values)) for values in (found[title, "point"], found[title, "box"])]
+        rows.append(
+            [title, *(f"{mean:.3f} ± {std:.3f}" if "tuned" in title else f"{mean:.3f}" for mean, std in figures)]
+        )
     text = table(["test IoU", "point", "box"], rows)
     print(text)
-    note = f"{data.root.name}: {len(data.of('test'))} test images; recipe `{options.recipe}`, seeds {options.seeds}."
-    record(
-        "transfer", "What the embedded encoder is worth", f"{note}\n\n{text}", command="python benches/transfer.py DATA"
-    )
+    note = f"{options.data.name}: {len(data.of('test'))} test images; recipe `{options.recipe}`, seeds {options.seeds}."
+    head = f"## What the embedded encoder is worth\n\n{describe('cpu', options.jobs)}."
+    write_section(RESULTS, "transfer", f"{head} {note}\n\n{text}")
 
 
 if __name__ == "__main__":
