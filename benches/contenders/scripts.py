@@ -82,8 +82,7 @@ class Script:
         self.encodes_always = job.contender == "encoder"
         self.device = torch.device(job.device)
         self.sam = stock_sam(job.model, job.checkpoint).to(self.device)
-        self.side = self.sam.image_encoder.img_size
-        self.transform = ResizeLongestSide(self.side)
+        self.transform = ResizeLongestSide(self.sam.image_encoder.img_size)
         self.records: list[Record] = json.loads(Path(job.records).read_text())
 
     def begin(self, row: str) -> None:
@@ -159,7 +158,8 @@ class Script:
 
     def low_res(self, masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """``(P, h, w)``: masks scaled to the part of the decoder's output that the image covers."""
-        height, width = self.transform.get_preprocess_shape(*masks.shape[1:], self.side // 4)
+        side, _ = self.sam.prompt_encoder.mask_input_size
+        height, width = self.transform.get_preprocess_shape(*masks.shape[1:], side)
         scaled = [cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) for mask in masks]
         return np.stack(scaled).astype(bool)
 

@@ -14,6 +14,8 @@ WHO = {
     "naive": "(b) naive cache",
     "samfast": "(c) samfast",
 }
+WITHIN = 0.005
+"""How near to the best IoU counts as there: a plateau's highest point is chance."""
 HEAP = {"system": "stock", "kept": "heap kept"}
 
 Answers = dict[tuple[str, str, str], dict[str, Any]]
@@ -111,14 +113,15 @@ def curve_table(curves: dict[str, list[list[float]]], found: dict[tuple[str, str
     """
     mean = {who: np.mean(runs, axis=0) for who, runs in curves.items()}
     best = {who: float(curve[1:].max()) for who, curve in mean.items()}
-    target = min(best.values())
+    target = min(best.values()) - WITHIN
     epochs = {who: 1 + int(np.argmax(curve[1:] >= target)) for who, curve in mean.items()}
     epochs["encoder"] = epochs["naive"]
     ours = found["samfast", "kept"]
     reached_s = ours.cache + epochs["samfast"] * ours.epoch
     lines = [
         f"Validation IoU {target:.3f} (untuned {mean['samfast'][0]:.3f}; best of (b) {best['naive']:.3f}, of (c)"
-        f" {best['samfast']:.3f}, and the target is the smaller; mean over seeds: {len(curves['samfast'])}).",
+        f" {best['samfast']:.3f}; the target is {WITHIN:g} less than the smaller; mean over"
+        f" seeds: {len(curves['samfast'])}).",
         "",
         "| contender | malloc | epochs to it | time to it, cache included | samfast |",
         "|---|---|---:|---:|---:|",
