@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from samfast.errors import ConfigError
 from samfast.models.architecture import ADAPTER, Architecture
 from samfast.models.decoder import decode
+from samfast.models.encoder import encode
 
 ENCODER_DIMS_PER_MLP = 4
 MULTIMASK_OUTPUTS = 3
@@ -75,7 +76,7 @@ class Sam(nn.Module):
         """
         if self.image_encoder is None:
             raise ConfigError(f"this {self.name} is decoder-only: it decodes cached embeddings, and encodes no images")
-        return {"image_embeddings": self.image_encoder(images)}
+        return {"image_embeddings": encode(self.image_encoder, images)}
 
     def decode(
         self,
