@@ -293,6 +293,7 @@ def main() -> None:
     """Parse the arguments and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=100_000, help="length of the run, resumed parts included")
+    parser.add_argument("--first", type=int, default=0, help="position in the training stream where the run begins")
     parser.add_argument("--half-size", type=float, default=0.5, help="share of the images that come first, half-size")
     parser.add_argument("--photos", type=Path, help=f"folder of {', '.join(SOURCES)}; generated scenes alone without")
     parser.add_argument("--init", type=Path, help="weights to start from, as --out holds them; drawn anew without")
@@ -318,7 +319,7 @@ def main() -> None:
     photos, watched = (Photos(options.photos, split) if options.photos else None for split in ("train", "val"))
     average = {name: value.clone() for name, value in model.state_dict().items()}
     optimizers = make_optimizers(model, options.lr)
-    step, position, elapsed = 0, 0, 0.0
+    step, position, elapsed = 0, 0, 0.0  # the position counts from --first
     if options.state.exists():
         saved = torch.load(options.state, weights_only=True)
         model.load_state_dict(saved["model"])
@@ -354,7 +355,7 @@ def main() -> None:
         wanted = SPEC.size // 2 if progress < options.half_size else SPEC.size
         if wanted != side:
             side, size = wanted, options.batch * (SPEC.size // wanted)
-            stream = batches(position, size, side, photos)
+            stream = batches(options.first + position, size, side, photos)
         batch = next(stream)
         position += size
         for optimizer in optimizers:

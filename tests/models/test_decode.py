@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from samfast.models import decoder
+
 TOLERANCE = 1e-5
 NOTHING = -10
 
@@ -84,6 +86,7 @@ def cases_for(architecture):
         "point and mask": Case(2, points(1), [1], mask=mask()),
         "box and mask": Case(0, box=box(), mask=mask()),
         "corners of the frame": Case(0, [[0.0, 0.0], [size - 1.0, size - 1.0]], [1, 1]),
+        "many points": Case(1, points(30), [1, 0, 1] * 10),
     }
 
 
@@ -98,6 +101,7 @@ KINDS = [
     "point and mask",
     "box and mask",
     "corners of the frame",
+    "many points",
 ]
 
 
@@ -133,8 +137,33 @@ def test_each_kind_of_prompt_equals_segment_anything(world, kind):
     assert largest_difference(world, [world[2][kind]]) < TOLERANCE
 
 
+@pytest.fixture(params=["projected", "reassociated", "as shipped"])
+def order(request, monkeypatch):
+    """How tokens and image attend to each other, whatever their number."""
+    few = {"projected": 0, "reassociated": 1000, "as shipped": decoder.FEW_TOKENS}[request.param]
+    monkeypatch.setattr(decoder, "FEW_TOKENS", few)
+
+
+@pytest.mark.usefixtures("order")
 def test_ragged_batch_over_several_images_equals_segment_anything(world):
     assert largest_difference(world, list(world[2].values())) < TOLERANCE
+
+
+def test_many_tokens_project_the_image_and_few_do_not(world, monkeypatch):
+    sam, _, cases = world
+    lengths = []
+    attend = decoder.attend
+
+    def spy(attention, query, key, value, bias):
+        lengths.append(max(query.shape[1], key.shape[1]))
+        return attend(attention, query, key, value, bias)
+
+    monkeypatch.setattr(decoder, "attend", spy)
+    positions = sam.spec.embedding**2
+    largest_difference(world, [cases["box"]])
+    assert lengths == [7, 7]
+    largest_difference(world, [cases["many points"]])
+    assert lengths.count(positions) == 5
 
 
 def test_a_neighbours_embedding_is_noticed(world):
@@ -171,6 +200,7 @@ def test_every_decoder_parameter_gets_a_gradient(draw_model):
     assert [name for name in silent if not name.endswith("k_proj.bias")] == []
 
 
+@pytest.mark.usefixtures("order")
 def test_gradients_equal_segment_anythings(draw_model, official):
     sam = draw_model("tiny", seed=5, decoder_only=True)
     oracle = official(sam)

@@ -36,7 +36,7 @@ def decoder(draw_model):
     return Decoder(draw_model("tiny", seed=8, decoder_only=True)).requires_grad_(False)
 
 
-SIZES = [(1, 1, 2), (2, 5, 3), (3, 4, 9)]
+SIZES = [(1, 1, 2), (2, 5, 3), (3, 4, 9), (2, 2, 30)]
 
 
 def test_torch_export_with_free_sizes(decoder):

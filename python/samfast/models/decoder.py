@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from samfast.models.products import is_graph
+
 if TYPE_CHECKING:
     from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
     from segment_anything.modeling.transformer import Attention
@@ -25,6 +27,10 @@ NOTHING = -10
 """Label of a token that is not there."""
 MASKED = -1e4
 """Added to the attention scores of tokens that are not there: zero weight in every float type, fp16 included."""
+FEW_TOKENS = 16
+"""Up to here tokens and image attend to each other without a projection of the image. With T tokens, h heads and C
+channels that takes ``2 h T C`` products a position; projecting to keys and values takes ``C^2``, less from T = C / 2h on:
+16 in every official model."""
 
 
 def position_code(matrix: Tensor, xy: Tensor) -> Tensor:
@@ -122,9 +128,10 @@ def two_way(
     tokens = prompts
     for block in transformer.layers:
         if block.skip_first_layer_pe:
-            tokens = tokens_to_tokens(block.self_attn, tokens, tokens, key_bias)
+            tokens = attend(block.self_attn, tokens, tokens, tokens, key_bias)
         else:
-            tokens = tokens + tokens_to_tokens(block.self_attn, tokens + prompts, tokens, key_bias)
+            placed = tokens + prompts
+            tokens = tokens + attend(block.self_attn, placed, placed, tokens, key_bias)
         tokens = block.norm1(tokens)
         tokens = tokens + tokens_to_image(block.cross_attn_token_to_image, tokens + prompts, images, positions)
         tokens = block.norm2(tokens)
@@ -135,23 +142,36 @@ def two_way(
     return transformer.norm_final_attn(tokens), images
 
 
-def tokens_to_tokens(attention: Attention, placed: Tensor, tokens: Tensor, key_bias: Tensor) -> Tensor:
-    """Self-attention of ``(P, T, C)`` tokens; ``placed`` are the tokens with their position code."""
-    query, key = (_heads(projection(placed), attention) for projection in (attention.q_proj, attention.k_proj))
-    value = _heads(attention.v_proj(tokens), attention)
-    bias = key_bias[:, None].to(query.dtype)  # (P, 1, 1, T)
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+def attend(attention: Attention, query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | None) -> Tensor:
+    """Attention as ``segment_anything`` orders it.
+
+    Args:
+        attention: the projections.
+        query: ``(P, L, C)``.
+        key: ``(P, S, C)``.
+        value: ``(P, S, C)``.
+        key_bias: ``(P, 1, S)``, added to the scores.
+
+    Returns:
+        ``(P, L, C)``.
+    """
+    q, k = _heads(attention.q_proj(query), attention), _heads(attention.k_proj(key), attention)
+    v = _heads(attention.v_proj(value), attention)
+    bias = None if key_bias is None else key_bias[:, None].to(q.dtype)  # (P, 1, 1, S)
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     out: Tensor = attention.out_proj(mixed.transpose(1, 2).flatten(2))
     return out
 
 
 # Between a handful of tokens and thousands of positions, the products are taken in the order in which the long side is
 # never projected: (q Wk) x^T instead of q (x Wk)^T, and (A x) Wv instead of A (x Wv). The position code is the same for
-# all prompts, so that it alone is projected.
+# all prompts, so that it alone is projected. Many tokens are attended to in the usual order.
 
 
 def tokens_to_image(attention: Attention, placed: Tensor, images: Tensor, positions: Tensor) -> Tensor:
     """Cross-attention of ``(P, T, C)`` tokens, with their position code, to ``(P, N, C)`` images."""
+    if _are_many(placed):
+        return attend(attention, placed, images + positions, images, None)
     scores = _scores(_heads(attention.q_proj(placed), attention), attention.k_proj, images, positions)
     seen = scores.softmax(dim=-1).flatten(1, 2) @ images  # (P, heads * T, C)
     values = _by_head(attention.v_proj.weight, attention)
@@ -164,11 +184,18 @@ def image_to_tokens(
     attention: Attention, images: Tensor, positions: Tensor, placed: Tensor, tokens: Tensor, key_bias: Tensor
 ) -> Tensor:
     """Cross-attention of ``(P, N, C)`` images to ``(P, T, C)`` tokens; ``placed``: with their position code."""
+    if _are_many(placed):
+        return attend(attention, images + positions, placed, tokens, key_bias)
     scores = _scores(_heads(attention.k_proj(placed), attention), attention.q_proj, images, positions)
     weights = (scores + key_bias[..., None]).softmax(dim=2).flatten(1, 2)  # (P, heads * T, N)
     told = _heads(attention.v_proj(tokens), attention) @ _by_head(attention.out_proj.weight.t(), attention)
     news: Tensor = weights.transpose(1, 2) @ told.flatten(1, 2) + attention.out_proj.bias  # (P, N, C)
     return news
+
+
+def _are_many(tokens: Tensor) -> bool:
+    """Of ``(P, T, C)``. A graph is made for few, and holds for any number."""
+    return not is_graph() and tokens.shape[1] > FEW_TOKENS
 
 
 def _scores(tokens: Tensor, projection: nn.Linear, images: Tensor, positions: Tensor) -> Tensor:
