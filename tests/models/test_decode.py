@@ -140,8 +140,8 @@ def test_each_kind_of_prompt_equals_segment_anything(world, kind):
 @pytest.fixture(params=["projected", "reassociated", "as shipped"])
 def order(request, monkeypatch):
     """How tokens and image attend to each other, whatever their number."""
-    few = {"projected": 0, "reassociated": 1000, "as shipped": decoder.FEW_TOKENS}[request.param]
-    monkeypatch.setattr(decoder, "FEW_TOKENS", few)
+    if request.param != "as shipped":
+        monkeypatch.setattr(decoder, "is_image_projected", lambda *_: request.param == "projected")
 
 
 @pytest.mark.usefixtures("order")

@@ -1,4 +1,4 @@
-"""Every form of the encoder's attention against segment_anything's, and the roads on which in-place work is not allowed."""
+"""Every form of the encoder's attention against segment_anything's, and where in-place work is not allowed."""
 
 import copy
 from functools import partial

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-
 from torchvision.ops import sigmoid_focal_loss
 
 from samfast.train.losses import bce, dice, focal, low_res_iou, prompt_losses

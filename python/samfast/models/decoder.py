@@ -27,10 +27,6 @@ NOTHING = -10
 """Label of a token that is not there."""
 MASKED = -1e4
 """Added to the attention scores of tokens that are not there: zero weight in every float type, fp16 included."""
-FEW_TOKENS = 16
-"""Up to here tokens and image attend to each other without a projection of the image. With T tokens, h heads and C
-channels that takes ``2 h T C`` products a position; projecting to keys and values takes ``C^2``, less from T = C / 2h on:
-16 in every official model."""
 
 
 def position_code(matrix: Tensor, xy: Tensor) -> Tensor:
@@ -170,7 +166,7 @@ def attend(attention: Attention, query: Tensor, key: Tensor, value: Tensor, key_
 
 def tokens_to_image(attention: Attention, placed: Tensor, images: Tensor, positions: Tensor) -> Tensor:
     """Cross-attention of ``(P, T, C)`` tokens, with their position code, to ``(P, N, C)`` images."""
-    if _are_many(placed):
+    if is_image_projected(attention, placed):
         return attend(attention, placed, images + positions, images, None)
     scores = _scores(_heads(attention.q_proj(placed), attention), attention.k_proj, images, positions)
     seen = scores.softmax(dim=-1).flatten(1, 2) @ images  # (P, heads * T, C)
@@ -184,7 +180,7 @@ def image_to_tokens(
     attention: Attention, images: Tensor, positions: Tensor, placed: Tensor, tokens: Tensor, key_bias: Tensor
 ) -> Tensor:
     """Cross-attention of ``(P, N, C)`` images to ``(P, T, C)`` tokens; ``placed``: with their position code."""
-    if _are_many(placed):
+    if is_image_projected(attention, placed):
         return attend(attention, images + positions, placed, tokens, key_bias)
     scores = _scores(_heads(attention.k_proj(placed), attention), attention.q_proj, images, positions)
     weights = (scores + key_bias[..., None]).softmax(dim=2).flatten(1, 2)  # (P, heads * T, N)
@@ -193,9 +189,14 @@ def image_to_tokens(
     return news
 
 
-def _are_many(tokens: Tensor) -> bool:
-    """Of ``(P, T, C)``. A graph is made for few, and holds for any number."""
-    return not is_graph() and tokens.shape[1] > FEW_TOKENS
+def is_image_projected(attention: Attention, tokens: Tensor) -> bool:
+    """Whether ``(P, T, C)`` tokens are so many that it takes fewer products to project the image.
+
+    With h heads of d channels, projecting to keys and values takes ``2 C h d`` products a position, and doing without
+    takes ``2 C h T``. A graph holds for any number of tokens, and is made for few.
+    """
+    width = attention.internal_dim // attention.num_heads
+    return not is_graph() and tokens.shape[1] > width
 
 
 def _scores(tokens: Tensor, projection: nn.Linear, images: Tensor, positions: Tensor) -> Tensor:
