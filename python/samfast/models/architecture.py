@@ -8,7 +8,8 @@ from samfast.errors import ConfigError
 from samfast.frames import PreprocessSpec
 
 ADAPTER = "sam1/1"
-"""Family and version of the code that encodes: part of a cache's fingerprint, raised when its output changes."""
+"""Family and version of the code that encodes: part of a cache's fingerprint, raised when its output changes by more
+than rounding."""
 
 
 @dataclass(frozen=True)
