@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from contenders import table
 from contenders.job import ROWS, Job
-from contenders.machine import describe, physical_cores
+from contenders.machine import describe, take_cores
 from contenders.prepare import draw_checkpoint, write_embeddings, write_records
 from results import RESULTS, write_section
 
@@ -61,16 +60,18 @@ def parse(arguments: Sequence[str] | None, *, device: str) -> argparse.Namespace
     parser.add_argument("--curve-images", type=int, help="limit of the data that the curves are of")
     parser.add_argument("--curve-seeds", type=int, default=2, help="0 for no curves")
     parser.add_argument("--curve-epochs", type=int, default=table.EPOCHS)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, help="the page; RESULTS.md, of a quick run none")
     parser.add_argument("--quick", action="store_true", help="tiny on generated scenes, everything short")
     options = parser.parse_args(arguments)
     if options.quick:
         options.model, options.images, options.budget, options.encodes = "tiny", 8, 1.0, 2
         options.curve_seeds, options.curve_epochs = min(options.curve_seeds, 1), 2
-    cores = physical_cores()
-    options.threads = options.threads or len(cores)
-    os.sched_setaffinity(0, cores[: options.threads])
-    torch.set_num_threads(options.threads)
+    for name, known in (("rows", ROWS), ("bf16_rows", ROWS), ("mallocs", table.HEAP)):
+        if unknown := set(getattr(options, name) or ()) - {*known, ""}:
+            parser.error(f"--{name.replace('_', '-')}: {', '.join(unknown)}: choose from {', '.join(known)}")
+    if "kept" not in options.mallocs:
+        parser.error("--mallocs: samfast ships with 'kept', which everything is compared with")
+    options.threads = take_cores(options.threads)
     return options
 
 
@@ -80,9 +81,10 @@ def main(arguments: Sequence[str] | None = None, *, device: str = "cpu") -> None
     with tempfile.TemporaryDirectory(prefix="samfast-headline-") as work:
         section = Headline(options, Path(work)).section()
     print(section)
-    name = f"headline-{options.device.split(':')[0]}"
-    write_section(options.results, name, section)
-    say(f"wrote {options.results}")
+    results = options.results or (None if options.quick else RESULTS)
+    if results is not None:
+        write_section(results, f"headline-{options.model}-{options.device.split(':')[0]}", section)
+        say(f"wrote {results}")
 
 
 class Headline:
@@ -126,16 +128,16 @@ class Headline:
             for row in rows:
                 found = table.costs(answers, row, precision, images)
                 parts += [f"### {row}, {precision}", table.row_table(found, images)]
-        found = table.costs(answers, options.rows[0], "fp32", images)
-        if {"system", "kept"} <= set(options.mallocs):
-            parts += [f"### Where it comes from: {options.rows[0]}, fp32", table.split_table(found, images)]
+        parts += [f"### Where it comes from: {options.rows[0]}", table.split_table(answers, options.rows[0], images)]
         if options.curve_seeds:
-            model, curves = self.curves()
+            model, trained, curves = self.curves()
             note = "" if model == options.model else f" Epochs are those that `{model}` needs on this data."
+            found = table.costs(answers, options.rows[0], "fp32", images)
             parts += [
                 f"### Time to equal validation IoU: {options.rows[0]}, fp32",
-                f"All contenders see the same embeddings: (a)'s time is (b)'s epochs at (a)'s seconds an epoch.{note}",
-                table.curve_table(curves, found),
+                f"On the {trained} images of the train set, whose times are scaled from those above. All contenders see"
+                f" the same embeddings: (a)'s time is (b)'s epochs at (a)'s seconds an epoch.{note}",
+                table.curve_table(curves, {who: cost.of(trained / images) for who, cost in found.items()}),
             ]
         return "\n\n".join(parts)
 
@@ -159,8 +161,8 @@ class Headline:
                     write_embeddings(EmbeddingCache.open(shared), self.samples, records)
         return {(*each, precision): answers[*each, precision] for precision in precisions for each in order}
 
-    def curves(self) -> tuple[str, dict[str, list[list[float]]]]:
-        """The model whose curves they are, and (b)'s and (c)'s of every seed."""
+    def curves(self) -> tuple[str, int, dict[str, list[list[float]]]]:
+        """The model whose curves they are, its train images, and (b)'s and (c)'s curves of every seed."""
         options = self.options
         model = CURVE_MODEL if self.has_random_weights else options.model
         checkpoint = None if self.has_random_weights else options.checkpoint
@@ -184,7 +186,7 @@ class Headline:
         for seed in range(options.curve_seeds):
             for who, runs in found.items():
                 runs.append(self.ask(replace(base, contender=who, seed=seed))["val_iou"])
-        return model, found
+        return model, len(train), found
 
     def job(self, samples: Sequence[Sample], records: Path, cache: Path) -> Job:
         """samfast as it ships, which makes the cache first."""
@@ -224,13 +226,16 @@ class Headline:
         environment["PYTHONPATH"] = os.pathsep.join([str(HERE), *sys.path])
         environment.pop("SAMFAST_MALLOC", None)
         subprocess.run([sys.executable, "-m", "contenders.job", question, answer], env=environment, check=True)
-        return json.loads(answer.read_text())
+        found = json.loads(answer.read_text())
+        say(f"  {found}")
+        return found
 
 
 NOTES = """\
-(a) and (b) are loops over images with `segment_anything`'s modules, masks and prompts in numpy; (a) takes its loss at
-the image's original size, (b) at the decoder's resolution, from `torch.save` files; both teach token 0 alone, (c) also
-the multimask tokens and the IoU scores. Nobody validates. What was not measured over whole epochs, or over all images,
+(a) and (b) are loops over images with `segment_anything`'s modules, that read mask files in every step and draw prompts
+in numpy; (a) takes its loss at the image's original size, (b) at the decoder's resolution, from `torch.save` files;
+both teach token 0 alone, (c) also the multimask tokens and the IoU scores. (c) reads and checks the whole data set when
+it opens it, which is part of every run. Nobody validates. What was not measured over whole epochs, or over all images,
 says so. Factors: how many times faster samfast is as it ships, with its heap kept."""
 
 

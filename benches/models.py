@@ -8,7 +8,6 @@ Per allocator in a process of its own; what is compared runs in turns within it.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -21,7 +20,7 @@ from unittest.mock import patch
 
 import torch
 from contenders.job import waiter
-from contenders.machine import describe, physical_cores
+from contenders.machine import describe, take_cores
 from contenders.prepare import draw_checkpoint
 from contenders.scripts import stock_sam
 from results import RESULTS, table, write_section
@@ -35,9 +34,10 @@ from samfast.models.sam import Sam
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 FORMS = {"cpu": ("explicit", "masked", "folded", "in_blocks"), "cuda": ("explicit", "masked", "folded")}
-PROMPTS, STOCK = 16, "segment_anything"
-ORDERS = ("reassociated", "projected")
-CHUNKS, TOKENS = (1, 4, 8, 16), (7, 12, 16, 20, 32)
+STOCK = "segment_anything"
+CHUNKS = {"cpu": (1, 4, 8, 16), "cuda": (16, 32, 64, 128)}
+"""Prompts decoded at once; the last one is all of a step's."""
+ORDERS, TOKENS = ("reassociated", "projected"), (7, 12, 16, 20, 32)
 Seconds = dict[str, float]
 
 
@@ -62,8 +62,19 @@ class Task:
     def models(self) -> tuple[StockSam, Sam]:
         """segment_anything's and samfast's, of the same weights."""
         torch.set_num_threads(self.threads)
+        torch.backends.cudnn.allow_tf32 = False  # as samfast encodes: float32 against float32
         stock = stock_sam(self.model, self.checkpoint).to(self.device).eval()
         return stock, load_model(self.model, checkpoint=self.checkpoint).to(self.device)
+
+    @property
+    def kind(self) -> str:
+        """The device's type."""
+        return torch.device(self.device).type
+
+    @property
+    def prompts(self) -> int:
+        """Of a decoder step, each on an image of its own."""
+        return CHUNKS[self.kind][-1]
 
     def in_turns(self, calls: dict[str, Callable[[], object]]) -> Seconds:
         """Median seconds of each call; they take turns, so that a busy moment falls on all of them."""
@@ -99,17 +110,15 @@ def encoders(task: Task, precision: str, batch: int) -> Seconds:
     return {name: seconds / batch for name, seconds in found.items()}
 
 
-def drawn_prompts(model: Sam, points: int, device: torch.device) -> dict[str, Tensor]:
-    """``PROMPTS`` prompts of ``points`` points on as many images, with SAM's pad token."""
-    spec = model.spec
-    labels = torch.ones(PROMPTS, points + 1, dtype=torch.int64, device=device)
+def drawn_prompts(model: Sam, count: int, points: int, device: torch.device) -> dict[str, Tensor]:
+    """``count`` prompts of ``points`` points on as many images, with SAM's pad token."""
+    spec, channels = model.spec, model.architecture.prompt_dim
+    labels = torch.ones(count, points + 1, dtype=torch.int64, device=device)
     labels[:, -1] = -1
     return {
-        "image_embeddings": torch.randn(PROMPTS, model.architecture.prompt_dim, spec.embedding, spec.embedding).to(
-            device
-        ),
-        "image_index": torch.arange(PROMPTS, device=device),
-        "coords": torch.rand(PROMPTS, points + 1, 2, device=device) * spec.size,
+        "image_embeddings": torch.randn(count, channels, spec.embedding, spec.embedding).to(device),
+        "image_index": torch.arange(count, device=device),
+        "coords": torch.rand(count, points + 1, 2, device=device) * spec.size,
         "labels": labels,
     }
 
@@ -117,7 +126,7 @@ def drawn_prompts(model: Sam, points: int, device: torch.device) -> dict[str, Te
 def decoder_step(model: Sam, asked: dict[str, Tensor], chunk: int) -> None:
     """Decode and go back, ``chunk`` prompts at once."""
     model.zero_grad()
-    for start in range(0, PROMPTS, chunk):
+    for start in range(0, len(asked["labels"]), chunk):
         part = slice(start, start + chunk)
         rest = {name: asked[name][part] for name in ("image_index", "coords", "labels")}
         logits, scores = model.decode(asked["image_embeddings"], **rest)
@@ -127,7 +136,7 @@ def decoder_step(model: Sam, asked: dict[str, Tensor], chunk: int) -> None:
 def stock_step(stock: StockSam, asked: dict[str, Tensor]) -> None:
     """The same with ``segment_anything``'s modules, an image at a time: they decode the prompts of one image."""
     stock.zero_grad()
-    for row in range(PROMPTS):
+    for row in range(len(asked["labels"])):
         points = asked["coords"][row : row + 1, :-1], asked["labels"][row : row + 1, :-1]
         sparse, dense = stock.prompt_encoder(points=points, boxes=None, masks=None)
         logits, scores = stock.mask_decoder.predict_masks(
@@ -140,17 +149,20 @@ def stock_step(stock: StockSam, asked: dict[str, Tensor]) -> None:
 
 
 def steps(task: Task, precision: str) -> Seconds:
-    """Seconds of a decoder step of ``PROMPTS`` images with a point each, in chunks of several sizes."""
+    """Seconds of a decoder step of images with a point each, in chunks of several sizes."""
     stock, ours = task.models()
     device = torch.device(task.device)
     stock.image_encoder.requires_grad_(False)
-    asked = drawn_prompts(ours, 1, device)
+    asked = drawn_prompts(ours, task.prompts, 1, device)
     stock_step(stock, asked)
-    decoder_step(ours, asked, PROMPTS)
-    for name, value in stock.named_parameters():  # the same work: the same gradients
-        if value.grad is not None:
-            found = dict(ours.named_parameters())[name].grad
-            assert (found - value.grad).norm() <= 1e-2 * value.grad.norm() + 1e-6, name
+    decoder_step(ours, asked, task.prompts)
+    own = dict(ours.named_parameters())
+    theirs = {name: value.grad for name, value in stock.named_parameters() if value.grad is not None}
+    largest = max(float(gradient.norm()) for gradient in theirs.values())
+    for name, wanted in theirs.items():  # the same work: the same gradients
+        found = own[name].grad
+        assert found is not None, name
+        assert (found - wanted).norm() <= 1e-2 * wanted.norm() + 1e-6 * largest, name
 
     def autocast(step: Callable[[], object]) -> Callable[[], object]:
         def call() -> object:
@@ -160,7 +172,7 @@ def steps(task: Task, precision: str) -> Seconds:
         return call
 
     calls: dict[str, Callable[[], object]] = {STOCK: lambda: stock_step(stock, asked)}
-    for chunk in CHUNKS:
+    for chunk in CHUNKS[task.kind]:
         calls[f"{chunk} at once"] = lambda chunk=chunk: decoder_step(ours, asked, chunk)
     return task.in_turns({name: autocast(call) for name, call in calls.items()})
 
@@ -170,7 +182,9 @@ def orders(task: Task) -> Seconds:
     _, ours = task.models()
     calls: dict[str, Callable[[], object]] = {}
     for tokens in TOKENS:
-        asked = drawn_prompts(ours, tokens - 6, torch.device(task.device))  # beside an IoU, four mask and a pad token
+        asked = drawn_prompts(
+            ours, task.prompts, tokens - 6, torch.device(task.device)
+        )  # beside an IoU, four mask and a pad token
         for order in ORDERS:
 
             def call(asked: dict[str, Tensor] = asked, is_projected: bool = order == "projected") -> None:
@@ -209,11 +223,11 @@ def section(task: Task, batch: int) -> str:
         return table([f"(times faster than {STOCK} of the column)", *columns], body)
 
     parts += [f"### Milliseconds an image, {batch} at once, by form of attention", by_heap(encoders, 1e3, batch)]
-    parts += [f"### Milliseconds a decoder step, {PROMPTS} images with a point each", by_heap(steps, 1e3)]
+    parts += [f"### Milliseconds a decoder step, {task.prompts} images with a point each", by_heap(steps, 1e3)]
     found = in_process(orders, task, kept=True)
     header = ["order of the products", *(f"{tokens} tokens" for tokens in TOKENS)]
     body = [[order, *(f"{1e3 * found[f'{order} {tokens}']:.4g}" for tokens in TOKENS)] for order in ORDERS]
-    parts += [f"### Milliseconds a decoder step, {PROMPTS} prompts, by tokens, fp32", table(header, body)]
+    parts += [f"### Milliseconds a decoder step, {task.prompts} prompts, by tokens, fp32", table(header, body)]
     return "\n\n".join(parts)
 
 
@@ -227,15 +241,13 @@ def main(arguments: Sequence[str] | None = None, *, device: str = "cpu", batch: 
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    cores = physical_cores()
-    options.threads = options.threads or len(cores)
-    os.sched_setaffinity(0, cores[: options.threads])
+    options.threads = take_cores(options.threads)
     with tempfile.TemporaryDirectory() as work:
         checkpoint = str(draw_checkpoint(options.model, Path(work) / "weights.pth"))
         task = Task(options.model, checkpoint, options.device, options.threads, options.rounds)
         text = section(task, options.batch)
     print(text)
-    write_section(options.results, f"models-{options.device.split(':')[0]}", text)
+    write_section(options.results, f"models-{options.model}-{options.device.split(':')[0]}", text)
 
 
 if __name__ == "__main__":

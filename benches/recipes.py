@@ -20,23 +20,26 @@ from results import RESULTS, one_thread_each, table, write_section
 import samfast
 from samfast.train.schedules import Constant, Cosine
 
-COSINE = {"optimizer": "adamw", "weight_decay": 0.01, "schedule": Cosine(warmup_epochs=1.0)}
+COMMON = {"epochs": 20, "batch_size": 4, "prompts_per_object": 2}
+ADAMW = {**COMMON, "loss": "bce+dice", "optimizer": "adamw", "weight_decay": 0.01}
+COSINE = {**ADAMW, "schedule": Cosine(warmup_epochs=1.0)}
 CANDIDATES: dict[str, dict[str, Any]] = {
-    "flood-study": {"recipe": "flood-study"},
+    "flood-study, 20 epochs, 2 prompts": {"recipe": "flood-study", **COMMON},
     "AdamW, cosine, lr 3e-4": {**COSINE, "lr": 3e-4},
     "AdamW, cosine, lr 1e-3": {**COSINE, "lr": 1e-3},
     "AdamW, cosine, lr 2e-3": {**COSINE, "lr": 2e-3},
-    "AdamW, constant, lr 1e-3": {**COSINE, "lr": 1e-3, "schedule": Constant()},
+    "AdamW, constant, lr 1e-3": {**ADAMW, "lr": 1e-3, "schedule": Constant()},
     "Adam, cosine, lr 1e-3": {**COSINE, "lr": 1e-3, "optimizer": "adam", "weight_decay": 0.0},
     "AdamW, cosine, lr 1e-3, focal": {**COSINE, "lr": 1e-3, "loss": "focal+dice+iou"},
 }
+"""With every setting that matters, so that a change of the default recipe changes none of them."""
 
 
 def judged(root: Path, cache: Path, settings: dict[str, Any], seed: int, out: Path) -> tuple[float, float]:
     """The best validation IoU of a run, and the test IoU of that epoch's weights: the mean over point and box."""
     data = samfast.load_dataset(root)
-    run = samfast.train_decoder(data, cache=cache, seed=seed, out=out, **settings)
-    report = samfast.evaluate(run, data, cache=cache, baselines=False)
+    run = samfast.train_decoder(data, cache=cache, seed=seed, out=out, device="cpu", **settings)
+    report = samfast.evaluate(run, data, cache=cache, baselines=False, device="cpu")
     tuned = [line.mean["iou"] for line in report.summary if line.role == "tuned"]
     return max(line["val_iou"] for line in run.metrics), float(np.mean(tuned))
 
@@ -49,13 +52,14 @@ def main() -> None:
     parser.add_argument("--candidates", nargs="+", default=list(CANDIDATES), choices=list(CANDIDATES))
     parser.add_argument("--max-prompts", type=int, default=4, help="objects of an image in an epoch; bounds the time")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time, one thread each")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder, one_thread_each(options.jobs) as pool:
         place = Path(folder)
         caches = {root: place / f"{root.name}.samcache" for root in options.data}
         for root, cache in caches.items():
-            samfast.cache_embeddings(samfast.load_dataset(root), out=cache)
+            samfast.cache_embeddings(samfast.load_dataset(root), out=cache, device="cpu")
         runs: dict[tuple[str, Path], list[Future[tuple[float, float]]]] = {}
         for candidate in options.candidates:
             settings = {**CANDIDATES[candidate], "max_prompts": options.max_prompts}
@@ -73,10 +77,11 @@ def main() -> None:
     text = table(["val / test IoU", *(root.name for root in caches), "mean"], rows)
     note = (
         f"`tiny`, regime point+box, mean IoU over both prompts, seeds {options.seeds}, at most {options.max_prompts}"
-        " objects an image in an epoch. Chosen by val alone."
+        " objects an image in an epoch. Chosen by val alone. Train sets of nuclei, facades and potholes also taught"
+        " `tiny`, and their val sets were watched meanwhile; no test set was."
     )
     head = f"## The default recipe\n\n{describe('cpu', options.jobs)}."
-    write_section(RESULTS, "recipes", f"{head} {note}\n\n{text}")
+    write_section(options.results, "recipes", f"{head} {note}\n\n{text}")
 
 
 if __name__ == "__main__":

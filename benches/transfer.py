@@ -38,12 +38,20 @@ def random_encoder(seed: int, path: Path) -> Path:
 
 def judged(
     root: Path, checkpoint: Path | None, cache: Path, recipe: str, seed: int, out: Path
-) -> list[tuple[str, str, str, float]]:
-    """Tune and judge: (model, role, prompt, test IoU) of every line of the report."""
+) -> tuple[list[tuple[str, str, str, float]], float]:
+    """Tune and judge: (model, role, prompt, test IoU) of every line of the report, and the best validation IoU."""
     data = samfast.load_dataset(root)
-    run = samfast.train_decoder(data, cache=cache, recipe=recipe, seed=seed, out=out)
-    report = samfast.evaluate(run, data, cache=cache, checkpoint=checkpoint)
-    return [(line.model, line.role, line.prompt, line.mean["iou"]) for line in report.summary]
+    run = samfast.train_decoder(data, cache=cache, recipe=recipe, seed=seed, out=out, device="cpu")
+    report = samfast.evaluate(run, data, cache=cache, checkpoint=checkpoint, device="cpu")
+    lines = [(line.model, line.role, line.prompt, line.mean["iou"]) for line in report.summary]
+    return lines, max(line["val_iou"] for line in run.metrics)
+
+
+def over_seeds(values: list[float]) -> str:
+    """The mean, and how far seeds lie apart (sample standard deviation)."""
+    if len(set(values)) < 2:
+        return f"{values[0]:.3f}" if values else ""
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
 
 
 def main() -> None:
@@ -53,6 +61,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time, one thread each")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
 
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -65,7 +74,7 @@ def main() -> None:
         }
         caches = {name: place / f"{name}.samcache" for name in encoders}
         for name, checkpoint in encoders.items():
-            samfast.cache_embeddings(data, model="tiny", checkpoint=checkpoint, out=caches[name])
+            samfast.cache_embeddings(data, model="tiny", checkpoint=checkpoint, out=caches[name], device="cpu")
         runs = {}
         for seed in options.seeds:
             for title, name in (("tiny", "tiny"), ("random encoder", f"random-{seed}")):
@@ -78,8 +87,11 @@ def main() -> None:
                     seed,
                     place / f"{name}-run-{seed}",
                 )
-        for (title, _), run in runs.items():
-            for model, role, prompt, iou in run.result():
+        for (title, seed), run in runs.items():
+            lines, val_iou = run.result()
+            print(title, seed, f"val {val_iou:.4f}", *lines, sep="  ", flush=True)
+            found[f"{title}, tuned", "val"].append(val_iou)
+            for model, role, prompt, iou in lines:
                 if role == "tuned" or (role == "zero-shot" and title == "tiny"):
                     found[f"{title}, {role}", prompt].append(iou)
                 elif role != "zero-shot" and title == "tiny":
@@ -87,15 +99,12 @@ def main() -> None:
                     found[f"{model} ({role})", "box"].append(iou)
     rows = []
     for title in dict.fromkeys(title for title, _ in found):
-        figures = [(np.mean(values), np.std(values)) for values in (found[title, "point"], found[title, "box"])]
-        rows.append(
-            [title, *(f"{mean:.3f} ± {std:.3f}" if "tuned" in title else f"{mean:.3f}" for mean, std in figures)]
-        )
-    text = table(["test IoU", "point", "box"], rows)
+        rows.append([title, *(over_seeds(found.get((title, column), [])) for column in ("point", "box", "val"))])
+    text = table(["IoU", "test, point", "test, box", "val, both"], rows)
     print(text)
     note = f"{options.data.name}: {len(data.of('test'))} test images; recipe `{options.recipe}`, seeds {options.seeds}."
     head = f"## What the embedded encoder is worth\n\n{describe('cpu', options.jobs)}."
-    write_section(RESULTS, "transfer", f"{head} {note}\n\n{text}")
+    write_section(options.results, "transfer", f"{head} {note}\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -143,13 +143,13 @@ def _worker(_: int) -> None:
     os.nice(1)
 
 
-def batches(first: int, batch_size: int, side: int, photos: Photos | None) -> Iterator[Batch]:
-    """Batches from position ``first`` of the training stream on, made by one background process."""
+def batches(first: int, batch_size: int, side: int, photos: Photos | None, workers: int) -> Iterator[Batch]:
+    """Batches from position ``first`` of the training stream on, in order, made by background processes."""
     loader = torch.utils.data.DataLoader(
         Stream(TRAIN_STREAM, side, photos),
         batch_size=batch_size,
         sampler=From(first),
-        num_workers=1,
+        num_workers=workers,
         prefetch_factor=6,
         worker_init_fn=_worker,
     )

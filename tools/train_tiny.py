@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from segment_anything.modeling.image_encoder import add_decomposed_rel_pos
-from tiny_examples import POINT, PROMPTS_PER_IMAGE, SPEC, VALIDATION_STREAM, Batch, batches, example
+from tiny_examples import POINT, SPEC, VALIDATION_STREAM, Batch, batches, example
 from tiny_photos import SOURCES, Photos
 from torch import Tensor
 from torch.nn import functional as F
@@ -51,7 +51,7 @@ def flat(batch: Batch) -> Batch:
     """Prompts of all images in one axis, with the image each is about."""
     images, prompts = batch["labels"].shape[:2]
     out = {name: value.flatten(0, 1) for name, value in batch.items() if name != "image"}
-    out["image_index"] = torch.arange(images).repeat_interleave(prompts)
+    out["image_index"] = torch.arange(images, device=batch["labels"].device).repeat_interleave(prompts)
     return out
 
 
@@ -60,14 +60,13 @@ def accumulate(model: Sam, batch: Batch, pool: ThreadPoolExecutor, step: int, af
 
     Threads that share nothing but the weights lose less to a busy machine than operators that are split over cores.
     """
-    parts = pool._max_workers
-    shares = [
-        dict(zip(batch, values, strict=True)) for values in zip(*(v.chunk(parts) for v in batch.values()), strict=True)
-    ]
+    parts, device = pool._max_workers, next(model.parameters()).device
+    split = (values.to(device).chunk(parts) for values in batch.values())
+    shares = [dict(zip(batch, values, strict=True)) for values in zip(*split, strict=True)]
 
     def backward(index: int) -> float:
         torch.set_num_threads(1)
-        generator = torch.Generator().manual_seed(step * parts + index)
+        generator = torch.Generator(device).manual_seed(step * parts + index)
         loss = step_loss(model, shares[index], refine=step % 2 == 1, affinity=affinity, generator=generator) / parts
         loss.backward()
         return loss.item()
@@ -120,9 +119,9 @@ def decode(
     positions = decoder.grid_code(matrix, grid).unflatten(0, (grid, grid))
     positions = positions[row : row + part, column : column + part].flatten(0, 1)
     images = embeddings.flatten(2).transpose(1, 2).index_select(0, prompts["image_index"])
-    has_mask = None if mask is None else torch.ones(len(mask))
+    has_mask = None if mask is None else mask.new_ones(len(mask))
     images = images + decoder.dense_prompts(prompt_encoder, mask, has_mask)
-    offset = torch.tensor([column, row]) * (SPEC.size / grid)
+    offset = prompts["coords"].new_tensor([column, row]) * (SPEC.size / grid)
     asked = decoder.prompt_tokens(prompt_encoder, prompts["coords"] + offset, prompts["labels"])
     own = torch.cat([mask_decoder.iou_token.weight, mask_decoder.mask_tokens.weight])
     tokens = torch.cat([own.expand(len(asked), -1, -1), asked], dim=1)
@@ -196,8 +195,8 @@ def step_loss(model: Sam, batch: Batch, *, refine: bool, affinity: float, genera
     prompts = flat(batch)
     images = batch["image"]
     spare = (SPEC.size - images.shape[-1]) * SPEC.embedding // SPEC.size + 1
-    row, column = torch.randint(spare, (2,), generator=generator).tolist()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    row, column = torch.randint(spare, (2,), generator=generator, device=images.device).tolist()
+    with torch.autocast(images.device.type, dtype=torch.bfloat16):
         embeddings = encode(model, images, (row, column))
         logits, scores = decode(model, embeddings, prompts, (row, column))
     is_point = prompts["kind"] == POINT
@@ -208,7 +207,9 @@ def step_loss(model: Sam, batch: Batch, *, refine: bool, affinity: float, genera
     total = total + affinity * affinity_loss(embeddings, prompts, generator)
     count = len(target)
     if refine:
-        rows = (torch.arange(len(images))[:, None] * PROMPTS_PER_IMAGE + torch.arange(REFINED_PER_IMAGE)).flatten()
+        rows = (
+            torch.arange(count, device=images.device).unflatten(0, (len(images), -1))[:, :REFINED_PER_IMAGE].flatten()
+        )
         previous = logits[rows, 0].detach().float()
         point, label = correction(previous, target[rows], generator)
         asked = {
@@ -216,7 +217,7 @@ def step_loss(model: Sam, batch: Batch, *, refine: bool, affinity: float, genera
             "coords": torch.cat([point, prompts["coords"][rows]], dim=1),
             "labels": torch.cat([label, prompts["labels"][rows]], dim=1),
         }
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(images.device.type, dtype=torch.bfloat16):
             again = decode(model, embeddings, asked, (row, column), mask=previous.clamp(-32, 32)[:, None])
         total = total + single_loss(again[0], again[1], target[rows], valid[rows])
         count += len(rows)
@@ -232,10 +233,11 @@ def validate(model: Sam, images: int, photos: Photos | None = None) -> dict[str,
         images: how many.
         photos: to judge on; generated scenes otherwise.
     """
+    device = next(model.parameters()).device
     totals: dict[str, list[float]] = {"point": [], "point-best": [], "box": []}
     for index in range(images):
         one = example(VALIDATION_STREAM, index, validation=True, photos=photos)
-        batch = {name: value[None] for name, value in one.items()}
+        batch = {name: value[None].to(device) for name, value in one.items()}
         prompts = flat(batch)
         embeddings = model.encode(batch["image"])["image_embeddings"]
         logits, scores = model.decode(embeddings, prompts["image_index"], prompts["coords"], prompts["labels"])
@@ -284,7 +286,7 @@ def make_optimizers(model: Sam, lr: float) -> list[torch.optim.Optimizer]:
 def write(state: dict[str, Tensor], path: Path) -> None:
     """Save in half precision, under a temporary name first."""
     temporary = path.with_name(path.name + ".tmp")
-    save_file({name: value.half().contiguous() for name, value in state.items()}, temporary)
+    save_file({name: value.half().cpu().contiguous() for name, value in state.items()}, temporary)
     temporary.chmod(0o644)  # safetensors makes private files; this one is packaged
     temporary.replace(path)
 
@@ -300,7 +302,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
     parser.add_argument("--batch", type=int, default=4, help="full-size images a step; twice as many half-size ones")
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, help="that each train on a part of a batch: the CPU's cores, 1 on a GPU")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make examples")
     parser.add_argument("--out", type=Path, default=ROOT / "python/samfast/models/tiny.safetensors")
     parser.add_argument("--state", type=Path, default=ROOT / "runs/train_tiny.pt", help="where to resume from")
     parser.add_argument("--validate-every", type=float, default=6, help="minutes")
@@ -308,38 +312,45 @@ def main() -> None:
 
     keep_heap()
     torch.set_num_threads(1)
-    pool = ThreadPoolExecutor(options.threads)
+    device = torch.device(options.device)
+    pool = ThreadPoolExecutor(options.threads or (os.cpu_count() or 1 if device.type == "cpu" else 1))
     torch.manual_seed(options.seed)
-
     if options.init:
         model = load_model("tiny", checkpoint=options.init).train()
     else:
         model = Sam(get_architecture("tiny"))
         initialise(model)
+    model.to(device)
     photos, watched = (Photos(options.photos, split) if options.photos else None for split in ("train", "val"))
     average = {name: value.clone() for name, value in model.state_dict().items()}
     optimizers = make_optimizers(model, options.lr)
     step, position, elapsed = 0, 0, 0.0  # the position counts from --first
+    told = {
+        name: str(getattr(options, name)) for name in ("first", "half_size", "photos", "init", "seed", "batch", "lr")
+    }
     if options.state.exists():
-        saved = torch.load(options.state, weights_only=True)
+        saved = torch.load(options.state, weights_only=True, map_location=device)
+        if saved["told"] != told:
+            parser.error(f"{options.state} is of a run with {saved['told']}: remove it, or name another --state")
         model.load_state_dict(saved["model"])
         for optimizer, values in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(values)
         average = saved["average"]
         step, position, elapsed = saved["step"], saved["position"], saved["elapsed"]
-    print(f"{sum(map(torch.numel, model.parameters())):,} parameters, from step {step}, {vars(options)}", flush=True)
+    shown = {name: value.name if isinstance(value, Path) else value for name, value in vars(options).items()}
+    print(f"{sum(map(torch.numel, model.parameters())):,} parameters, from step {step}, {shown}", flush=True)
 
     def checkpoint() -> None:
         options.state.parent.mkdir(parents=True, exist_ok=True)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "average": average}
         temporary = options.state.with_name(options.state.name + ".tmp")
-        torch.save(state | {"step": step, "position": position, "elapsed": elapsed}, temporary)
+        torch.save(state | {"told": told, "step": step, "position": position, "elapsed": elapsed}, temporary)
         temporary.replace(options.state)
         write(average, options.out)
 
     def report(images: int) -> None:
-        held_out = Sam(model.architecture).eval()
+        held_out = Sam(model.architecture).to(device).eval()
         held_out.load_state_dict({name: value.half().float() for name, value in average.items()})
         for title, source in {"scenes": None, "photographs": watched}.items() if watched else (("scenes", None),):
             figures = " ".join(f"{name} {value:.3f}" for name, value in validate(held_out, images, source).items())
@@ -355,7 +366,7 @@ def main() -> None:
         wanted = SPEC.size // 2 if progress < options.half_size else SPEC.size
         if wanted != side:
             side, size = wanted, options.batch * (SPEC.size // wanted)
-            stream = batches(options.first + position, size, side, photos)
+            stream = batches(options.first + position, size, side, photos, options.workers)
         batch = next(stream)
         position += size
         for optimizer in optimizers:

@@ -17,6 +17,7 @@ from samfast.data import Dataset, load_dataset
 from samfast.data.types import Sample
 from samfast.models.allocator import keep_heap
 from samfast.models.checkpoints import load_model
+from samfast.models.segmenter import EMBED_BATCH
 from samfast.train.batches import epoch_batches
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
@@ -28,16 +29,20 @@ class Own:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.device = torch.device(job.device)
+        start = time.perf_counter()
         self.dataset: Dataset = load_dataset(job.data, limit=job.limit)
         named = {sample.name: sample for sample in self.dataset.samples}
         self.samples: list[Sample] = [named[name] for name in job.names]
+        self.open_image_s = (time.perf_counter() - start) / len(named)
 
     def encode(self) -> dict[str, Any]:
         """Seconds an image to make a cache."""
         job = self.job
         sam = load_model(job.model, checkpoint=job.checkpoint).to(self.device)
-        with torch.inference_mode():  # the first pass of a process costs more
-            sam.encode(torch.zeros(1, 3, sam.spec.size, sam.spec.size, device=self.device))
+        kind = self.device.type
+        images = torch.zeros(EMBED_BATCH.get(kind, 1), 3, sam.spec.size, sam.spec.size, device=self.device)
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=job.precision == "bf16"):
+            sam.encode(images)  # the first pass of a process costs more
         chosen = replace(self.dataset, samples=tuple(self.samples[: job.encodes]))
         precision = {"fp32": "float32", "bf16": "bfloat16"}[job.precision]
         start = time.perf_counter()
@@ -85,7 +90,7 @@ def run(job: Job) -> dict[str, Any]:
 
         own.begin(job.rows[0])
         return judge(job, own.epoch, own.trainer.sam.state_dict)
-    answer: dict[str, Any] = {"encode": own.encode(), "rows": {}}
+    answer: dict[str, Any] = {"open_image_s": own.open_image_s, "encode": own.encode(), "rows": {}}
     own.begin(job.rows[0])
     next(own.epoch(1))
     for row in job.rows:

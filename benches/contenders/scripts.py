@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +136,7 @@ class Script:
     def loss(self, embedding: Tensor, masks: NDArray[np.bool_], image_size: tuple[int, int]) -> Tensor:
         """The mean over the objects of an image, the prompts of each, and the times each is asked."""
         original = masks.shape[1:]
-        masks = np.repeat(masks, self.row.prompts, axis=0)
-        truth = masks if self.encodes_always else self.low_res(masks)
+        truth = np.repeat(masks if self.encodes_always else self.low_res(masks), self.row.prompts, axis=0)
         target = torch.from_numpy(truth).to(self.device).float()  # (P, H, W) or (P, l, l)
         coords, labels, boxes = self.first_prompts(masks)
         mask_input: Tensor | None = None
@@ -166,24 +165,27 @@ class Script:
     def first_prompts(self, masks: NDArray[np.bool_]) -> tuple[NDArray, NDArray, NDArray | None]:
         """``(P, N, 2)`` points, ``(P, N)`` labels and ``(P, 4)`` boxes or None, original frame: boxes half the time
         where answers are corrected, else a point."""
+        each = self.row.prompts
         if self.row.clicks > 1 and self.rng.random() < 0.5:
-            boxes = np.stack([self.jittered_box(mask) for mask in masks])
-            return np.zeros((len(masks), 0, 2)), np.zeros((len(masks), 0), np.int64), boxes
-        points = np.stack([self.pixel(mask) for mask in masks])
-        return points[:, None], np.ones((len(masks), 1), np.int64), None
+            boxes = np.concatenate([self.jittered_boxes(mask, each) for mask in masks])
+            return np.zeros((len(boxes), 0, 2)), np.zeros((len(boxes), 0), np.int64), boxes
+        points = np.concatenate([self.pixels(mask, each) for mask in masks])
+        return points[:, None], np.ones((len(points), 1), np.int64), None
 
-    def pixel(self, region: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def pixels(self, region: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
+        """``(count, 2)``."""
         ys, xs = np.nonzero(region)
-        index = self.rng.integers(len(xs))
-        return np.array([xs[index], ys[index]], np.float64)
+        index = self.rng.integers(len(xs), size=count)
+        return np.stack([xs[index], ys[index]], axis=1).astype(np.float64)
 
-    def jittered_box(self, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def jittered_boxes(self, mask: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
+        """``(count, 4)``."""
         ys, xs = np.nonzero(mask)
         box = np.array([xs.min(), ys.min(), xs.max(), ys.max()], np.float64)
         side = np.array([box[2] - box[0], box[3] - box[1]] * 2)
         reach = np.minimum(0.1 * side, 20)
         limit = np.array([mask.shape[1], mask.shape[0]] * 2) - 1
-        return np.clip(box + self.rng.uniform(-reach, reach), 0, limit)
+        return np.clip(box + self.rng.uniform(-reach, reach, (count, 4)), 0, limit)
 
     def corrections(
         self, answers: NDArray[np.bool_], truth: NDArray[np.bool_], original: tuple[int, ...]
@@ -193,7 +195,7 @@ class Script:
         points, labels = [], []
         for answer, mask in zip(answers, truth, strict=True):
             wrong = answer != mask
-            xy = self.pixel(wrong if wrong.any() else mask if mask.any() else ~mask)
+            xy = self.pixels(wrong if wrong.any() else mask if mask.any() else ~mask, 1)[0]
             labels.append(int(mask[int(xy[1]), int(xy[0])] or not wrong.any()))
             points.append((xy + 0.5) * scale - 0.5)
         return np.stack(points), np.array(labels)
@@ -259,14 +261,17 @@ def run(job: Job) -> dict[str, Any]:
     return answer
 
 
-def time_encoding(script: Script, job: Job, wait: Any) -> dict[str, Any]:
+def time_encoding(script: Script, job: Job, wait: Callable[[], None]) -> dict[str, Any]:
     """Seconds an image to make the embedding files."""
     Path(job.encode_into).mkdir(exist_ok=True)
-    script.encode(script.records[0])
+
+    def encode(record: Record) -> Tensor:
+        with torch.autocast(script.device.type, torch.bfloat16, enabled=job.precision == "bf16"):
+            return script.encode(record)[0]
+
+    encode(script.records[0])  # the first pass of a process costs more
     wait()
     start = time.perf_counter()
     for record in script.records[: job.encodes]:
-        with torch.autocast(job.device.split(":")[0], torch.bfloat16, enabled=job.precision == "bf16"):
-            embedding, _ = script.encode(record)
-        torch.save(embedding.float().cpu(), f"{job.encode_into}/embedding.pt")
+        torch.save(encode(record).float().cpu(), f"{job.encode_into}/embedding.pt")
     return {"image_s": (time.perf_counter() - start) / job.encodes, "images": job.encodes}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,12 +27,14 @@ class Cost:
     """What a contender costs, in seconds.
 
     Attributes:
+        opened: to read and check the data set, once a run; 0 for those who read its files in every step.
         cache: to encode the images once; 0 where every step does.
         encoded: images that was measured over.
         epoch: an epoch.
         over: what that was measured over.
     """
 
+    opened: float
     cache: float
     encoded: int
     epoch: float
@@ -41,12 +43,20 @@ class Cost:
     @property
     def job(self) -> float:
         """A first run, the cache included."""
-        return self.cache + EPOCHS * self.epoch
+        return self.cache + self.second_run
 
     @property
     def second_run(self) -> float:
         """Another run on the same cache."""
-        return EPOCHS * self.epoch
+        return self.until(EPOCHS)
+
+    def until(self, epochs: int) -> float:
+        """So many epochs on a cache that is there."""
+        return self.opened + epochs * self.epoch
+
+    def of(self, share: float) -> Cost:
+        """The same for ``share`` times as many images."""
+        return replace(self, opened=share * self.opened, cache=share * self.cache, epoch=share * self.epoch)
 
 
 def costs(answers: Answers, row: str, precision: str, images: int) -> dict[tuple[str, str], Cost]:
@@ -56,7 +66,13 @@ def costs(answers: Answers, row: str, precision: str, images: int) -> dict[tuple
         if which == precision and row in answer["rows"]:
             encode = answer.get("encode", {"image_s": 0.0, "images": 0})
             timing = answer["rows"][row]
-            found[who, malloc] = Cost(encode["image_s"] * images, encode["images"], timing["epoch_s"], timing["over"])
+            found[who, malloc] = Cost(
+                opened=answer.get("open_image_s", 0.0) * images,
+                cache=encode["image_s"] * images,
+                encoded=encode["images"],
+                epoch=timing["epoch_s"],
+                over=timing["over"],
+            )
     return found
 
 
@@ -64,16 +80,16 @@ def row_table(found: dict[tuple[str, str], Cost], images: int) -> str:
     """All contenders for one kind of prompt at one precision, and how many times faster samfast is as it ships."""
     ours = found["samfast", "kept"]
     lines = [
-        f"| contender | malloc | cache | epoch | measured over | {EPOCHS} epochs | second run"
+        f"| contender | malloc | open | cache | epoch | measured over | {EPOCHS} epochs | second run"
         f" | samfast: {EPOCHS} epochs | samfast: second run |",
-        "|---|---|---:|---:|---|---:|---:|---:|---:|",
+        "|---|---|---:|---:|---:|---|---:|---:|---:|---:|",
     ]
     for (who, malloc), cost in found.items():
         over = cost.over if cost.encoded in (0, images) else f"{cost.over}; cache: {cost.encoded} images"
         cells = [
             WHO[who],
             HEAP[malloc],
-            f"{cost.cache:.1f} s" if cost.cache else "–",
+            *(f"{seconds:.1f} s" if seconds else "–" for seconds in (cost.opened, cost.cache)),
             f"{cost.epoch:.2f} s",
             over,
             f"{cost.job:.0f} s",
@@ -85,17 +101,28 @@ def row_table(found: dict[tuple[str, str], Cost], images: int) -> str:
     return "\n".join(lines)
 
 
-def split_table(found: dict[tuple[str, str], Cost], images: int) -> str:
-    """From the first contender on stock malloc to samfast, one change at a time: seconds an epoch, and an encode."""
+def split_table(answers: Answers, row: str, images: int) -> str:
+    """From the first contender to samfast, one change at a time: seconds an epoch, and an encode.
+
+    The encoder of (a) is timed as (b) makes its files. Steps that were not measured are left out.
+    """
+    found = {
+        (*who, precision): cost
+        for precision in ("fp32", "bf16")
+        for who, cost in costs(answers, row, precision, images).items()
+    }
     steps = [
-        ("as published", ("encoder", "system"), ("naive", "system")),
-        ("allocator", ("encoder", "kept"), ("naive", "kept")),
-        ("cache", ("naive", "kept"), ("naive", "kept")),
-        ("decoder, batching, prompts", ("samfast", "kept"), ("samfast", "kept")),
+        ("as published", ("encoder", "system", "fp32"), ("naive", "system", "fp32")),
+        ("allocator", ("encoder", "kept", "fp32"), ("naive", "kept", "fp32")),
+        ("cache", ("naive", "kept", "fp32"), ("naive", "kept", "fp32")),
+        ("decoder, batching, prompts", ("samfast", "kept", "fp32"), ("samfast", "kept", "fp32")),
+        ("precision: bf16", ("samfast", "kept", "bf16"), ("samfast", "kept", "bf16")),
     ]
     lines = ["| change | epoch | factor | encoding an image | factor |", "|---|---:|---:|---:|---:|"]
     before: tuple[float, float] | None = None
     for change, trained, encoded in steps:
+        if trained not in found or encoded not in found:
+            continue
         now = found[trained].epoch, found[encoded].cache / images
         factors = ["", ""] if before is None else [_times(was / each) for was, each in zip(before, now, strict=True)]
         epoch, encode = (f"{seconds:.2f} s" for seconds in now)
@@ -109,7 +136,7 @@ def curve_table(curves: dict[str, list[list[float]]], found: dict[tuple[str, str
 
     Args:
         curves: ``"naive"`` and ``"samfast"`` to the validation IoU of every seed before the first epoch and after each.
-        found: what the contenders cost.
+        found: what the contenders cost on the images that the curves were trained on.
     """
     mean = {who: np.mean(runs, axis=0) for who, runs in curves.items()}
     best = {who: float(curve[1:].max()) for who, curve in mean.items()}
@@ -117,7 +144,7 @@ def curve_table(curves: dict[str, list[list[float]]], found: dict[tuple[str, str
     epochs = {who: 1 + int(np.argmax(curve[1:] >= target)) for who, curve in mean.items()}
     epochs["encoder"] = epochs["naive"]
     ours = found["samfast", "kept"]
-    reached_s = ours.cache + epochs["samfast"] * ours.epoch
+    reached_s = ours.cache + ours.until(epochs["samfast"])
     lines = [
         f"Validation IoU {target:.3f} (untuned {mean['samfast'][0]:.3f}; best of (b) {best['naive']:.3f}, of (c)"
         f" {best['samfast']:.3f}; the target is {WITHIN:g} less than the smaller; mean over"
@@ -127,7 +154,7 @@ def curve_table(curves: dict[str, list[list[float]]], found: dict[tuple[str, str
         "|---|---|---:|---:|---:|",
     ]
     for (who, malloc), cost in found.items():
-        seconds = cost.cache + epochs[who] * cost.epoch
+        seconds = cost.cache + cost.until(epochs[who])
         cells = [WHO[who], HEAP[malloc], str(epochs[who]), f"{seconds:.0f} s", _times(seconds / reached_s)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

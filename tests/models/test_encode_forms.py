@@ -105,6 +105,40 @@ def test_windows_filled_up_with_zeros_are_noticed():
     assert relative(encode(other, IMAGES), wanted) > 1000 * TOLERANCE
 
 
+class Adapter(nn.Module):
+    """A low-rank update around a linear layer, as LoRA has it."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.update = nn.Sequential(nn.Linear(layer.in_features, 2), nn.Linear(2, layer.out_features))
+
+    def forward(self, x):
+        return self.layer(x) + self.update(x)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("place", ["attn.qkv", "attn.proj", "mlp.lin1", "mlp.lin2"])
+def test_what_is_put_around_a_layer_takes_part(place):
+    encoder = vit(4)
+    bare = encode(encoder, IMAGES)
+    room, name = place.split(".")
+    for seed, block in enumerate(encoder.blocks):
+        parent = getattr(block, room)
+        setattr(parent, name, randomised(Adapter(getattr(parent, name)), seed))
+    assert relative(encode(encoder, IMAGES), encoder(IMAGES)) < TOLERANCE
+    assert relative(encode(encoder, IMAGES), bare) > 1000 * TOLERANCE
+
+
+@torch.no_grad()
+def test_hooks_on_a_layer_are_called():
+    encoder, seen = vit(4), []
+    encoder.blocks[0].mlp.lin1.register_forward_hook(lambda *_: seen.append("after"))
+    encoder.blocks[0].attn.proj.register_forward_pre_hook(lambda *_: seen.append("before"))
+    encode(encoder, IMAGES)
+    assert seen == ["before", "after"]
+
+
 def test_gradients_equal_segment_anythings():
     encoder = vit(4)
     gradients = []
@@ -117,6 +151,20 @@ def test_gradients_equal_segment_anythings():
     for name, wanted in official.items():
         assert wanted.abs().max() > 0, name
         assert torch.allclose(ours[name], wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max())), name
+
+
+@pytest.mark.parametrize("trained", ["qkv.weight", "rel_pos_h", "rel_pos_w", "proj.bias", "lin1.weight"])
+def test_any_parameter_may_be_trained_alone(trained):
+    encoder = vit(4).requires_grad_(False)
+    for name, value in encoder.named_parameters():
+        value.requires_grad_(name.endswith(trained))
+    gradients = []
+    for forward in (partial(encode, encoder), encoder):
+        encoder.zero_grad()
+        forward(IMAGES).tanh().mean().backward()
+        gradients.append([value.grad for value in encoder.parameters() if value.requires_grad])
+    for found, wanted in zip(*gradients, strict=True):
+        assert torch.allclose(found, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
 
 
 def test_images_alone_that_want_gradients_get_them():
@@ -178,3 +226,20 @@ def test_products_are_the_same_with_and_without_onednn(monkeypatch):
             assert relative(fused, plain) < TOLERANCE
     assert products.linear(x[:0], weight, bias).shape == (0, 5, 11)
     assert relative(products.linear(x.transpose(0, 1), weight, bias), x.transpose(0, 1) @ weight.t() + bias) < TOLERANCE
+
+
+@torch.no_grad()
+def test_plain_products_go_to_onednn_where_it_is_there(monkeypatch):
+    if products._ONEDNN is None:
+        pytest.skip("this build of PyTorch has no oneDNN")
+    calls = []
+    monkeypatch.setattr(products, "_ONEDNN", lambda x, weight, bias, *_: calls.append(1) or x @ weight.t() + bias)
+    layer = nn.Linear(3, 2)
+    products.apply(layer, torch.ones(4, 3))
+    assert calls == [1]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        products.apply(layer, torch.ones(4, 3))
+    with torch.enable_grad():
+        products.apply(layer, torch.ones(4, 3))
+    products.apply(layer.double(), torch.ones(4, 3, dtype=torch.float64))
+    assert calls == [1]

@@ -112,7 +112,8 @@ FORMS: dict[tuple[str, torch.dtype], Form] = {
     ("cuda", torch.bfloat16): folded,
     ("cuda", torch.float16): folded,
 }
-"""The fastest form by device type and dtype. On a GPU in float32 the channels of ``folded`` cost more than the mask."""
+"""The form by device type and dtype: on CPUs the fastest of those that ``benches/models.py`` measures. On GPUs they are
+yet to be measured: in half precision the one without a mask."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, table_h: Tensor, table_w: Tensor) -> Tensor:
@@ -129,6 +130,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor, table_h: Tensor, table_w: 
         ``(B, h, N, d)``.
     """
     form = FORMS.get((query.device.type, query.dtype), explicit)
-    if is_graph() or (form is in_blocks and is_recorded(query, table_h)):
+    if is_graph() or (form is in_blocks and is_recorded(query, key, value, table_h, table_w)):
         form = explicit
     return form(query, key, value, table_h.to(query.dtype), table_w.to(query.dtype))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from samfast.models.attention import attend
-from samfast.models.products import linear
+from samfast.models.products import apply
 
 if TYPE_CHECKING:
     from segment_anything.modeling import ImageEncoderViT
@@ -35,8 +35,7 @@ def encode(encoder: ImageEncoderViT, images: Tensor) -> Tensor:
     x = encoder.patch_embed(images) + encoder.pos_embed  # (B, g, g, C)
     for block in encoder.blocks:
         x = x + _attention(block, block.norm1(x))
-        hidden = linear(block.norm2(x), block.mlp.lin1.weight, block.mlp.lin1.bias, gelu=True)
-        x = x + linear(hidden, block.mlp.lin2.weight, block.mlp.lin2.bias)
+        x = x + apply(block.mlp.lin2, apply(block.mlp.lin1, block.norm2(x), gelu=True))
     embeddings: Tensor = encoder.neck(x.permute(0, 3, 1, 2))
     return embeddings
 
@@ -44,22 +43,22 @@ def encode(encoder: ImageEncoderViT, images: Tensor) -> Tensor:
 def _attention(block: Block, x: Tensor) -> Tensor:
     """``(B, g, g, C)`` to the same, within windows or over the whole image."""
     attention: Attention = block.attn
-    qkv = linear(x, attention.qkv.weight, attention.qkv.bias)  # (B, g, g, 3 C)
+    qkv = apply(attention.qkv, x)  # (B, g, g, 3 C)
     side = x.shape[1]
     window = block.window_size or side
-    windows = _split(qkv, attention.qkv.bias, window)  # (B n n, w w, 3 C)
+    windows = _split(qkv, attention.qkv(torch.zeros_like(x[0, 0, 0])), window)  # (B n n, w w, 3 C)
     query, key, value = windows.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
     mixed = attend(query, key, value, attention.rel_pos_h, attention.rel_pos_w)  # (B n n, h, w w, d)
     together = _join(mixed.transpose(1, 2).flatten(2), window, side)
-    return linear(together, attention.proj.weight, attention.proj.bias)
+    return apply(attention.proj, together)
 
 
-def _split(qkv: Tensor, bias: Tensor, window: int) -> Tensor:
-    """``(B, g, g, 3 C)`` to windows ``(B n n, w w, 3 C)``, filled up with ``bias`` on the right and below."""
+def _split(qkv: Tensor, of_nothing: Tensor, window: int) -> Tensor:
+    """``(B, g, g, 3 C)`` to windows ``(B n n, w w, 3 C)``, filled up with ``of_nothing`` on the right and below."""
     side = qkv.shape[1]
     lacking = -side % window
     if lacking:
-        fill = bias.to(qkv.dtype).expand(qkv.shape[0], side + lacking, lacking, -1)
+        fill = of_nothing.to(qkv.dtype).expand(qkv.shape[0], side + lacking, lacking, -1)
         qkv = torch.cat([qkv, fill[:, :side]], dim=2)
         qkv = torch.cat([qkv, fill.transpose(1, 2)], dim=1)
     split = qkv.unflatten(2, (-1, window)).unflatten(1, (-1, window))  # (B, n, w, n, w, 3 C)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -41,6 +41,22 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool 
             fused: Tensor = _ONEDNN(x.contiguous(), weight, bias, "gelu" if gelu else "none", [], "none")
             return fused
     y = F.linear(x, weight, bias)
+    return F.gelu(y) if gelu else y
+
+
+def apply(layer: nn.Module, x: Tensor, *, gelu: bool = False) -> Tensor:
+    """``layer(x)``, and its GELU if asked for: by :func:`linear` where the layer is a plain one that nobody listens to.
+
+    What has taken a linear layer's place, such as an adapter around it, is called as it is.
+
+    Args:
+        layer: from ``(..., I)`` to ``(..., O)``.
+        x: ``(..., I)``.
+        gelu: apply the exact GELU.
+    """
+    if type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks):
+        return linear(x, layer.weight, layer.bias, gelu=gelu)
+    y: Tensor = layer(x)
     return F.gelu(y) if gelu else y
 
 
