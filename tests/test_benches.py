@@ -207,7 +207,7 @@ def test_the_headline_runs(tmp_path) -> None:
     command += ["--rows", "1 prompt,8 clicks", "--bf16-rows", "", "--results", tmp_path / "RESULTS.md"]
     subprocess.run(command, check=True, capture_output=True, timeout=500)
     page = (tmp_path / "RESULTS.md").read_text()
-    assert page.count("(a) encoder in every step") == page.count("(c) samfast") == 3
+    assert page.count("(a) encoder in every step") == page.count("(c) samfast") == 4
     assert "### 8 clicks, fp32" in page
     assert "equal validation IoU" in page
     assert tempfile.gettempdir() not in page

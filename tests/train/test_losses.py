@@ -7,9 +7,14 @@ import pytest
 import torch
 from torchvision.ops import sigmoid_focal_loss
 
-from samfast.train.losses import bce, dice, focal, low_res_iou, prompt_losses
+from samfast.train.config import LOSS_NAMES
+from samfast.train.losses import MASK_LOSSES, bce, dice, focal, low_res_iou, prompt_losses
 
 P, L = 5, 6
+
+
+def test_every_loss_that_a_config_may_name_is_there() -> None:
+    assert set(LOSS_NAMES) == set(MASK_LOSSES)
 
 
 @pytest.fixture

@@ -1,0 +1,63 @@
+"""A training step on a GPU against the same on a CPU."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from samfast.cache import EmbeddingCache
+from samfast.data import Dataset
+from samfast.models.sam import Sam
+from samfast.train.batches import make_batch
+from samfast.train.config import TrainConfig
+from samfast.train.engine import Trainer
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device")
+
+
+def steps(
+    dataset: Dataset, cache: EmbeddingCache, sam: Sam, *, device: str, regime: str, precision: str = "fp32"
+) -> tuple[list[float], dict[str, torch.Tensor]]:
+    """The losses of three steps on the same images, and the weights after them."""
+    config = TrainConfig.make("flood-study", regime=regime, clicks=3, max_prompts=3, device=device)
+    decoder = copy.deepcopy(sam)
+    trainer = Trainer(decoder, config, steps_per_epoch=3, device=torch.device(device), precision=precision)
+    samples = list(dataset.of("train", state="labelled"))
+    losses = []
+    for step in range(3):
+        batch = make_batch(dataset, samples, cache.read, config, sam.spec, epoch=step + 1)
+        losses.append(trainer.step(batch, step)["loss"])
+    return losses, {name: value.cpu() for name, value in decoder.state_dict().items()}
+
+
+@pytest.mark.parametrize("regime", ["point", "box", "point+box"])
+def test_float32_steps_equal_the_cpus(dataset, cache, regime) -> None:
+    sam = cache.decoder()
+    on_cpu, weights = steps(dataset, cache, sam, device="cpu", regime=regime)
+    on_gpu, found = steps(dataset, cache, sam, device="cuda", regime=regime)
+    assert np.allclose(on_gpu, on_cpu, rtol=1e-3)
+    assert not np.allclose(on_gpu[0], on_cpu[1], rtol=1e-3)
+    before = sam.state_dict()
+    for name, wanted in weights.items():
+        moved = (wanted - before[name]).abs().max()
+        assert (found[name] - wanted).abs().mean() <= 0.05 * moved + 1e-7, name
+
+
+def test_clicks_run_and_their_first_loss_is_near_the_cpus(dataset, cache) -> None:
+    """A click that moves by a cell leads elsewhere: the losses are near, and not the same."""
+    sam = cache.decoder()
+    on_cpu, _ = steps(dataset, cache, sam, device="cpu", regime="clicks")
+    on_gpu, _ = steps(dataset, cache, sam, device="cuda", regime="clicks")
+    assert np.allclose(on_gpu, on_cpu, rtol=0.1)
+
+
+def test_bfloat16_steps_stay_close(dataset, cache) -> None:
+    sam = cache.decoder()
+    exact, _ = steps(dataset, cache, sam, device="cuda", regime="point+box")
+    rough, weights = steps(dataset, cache, sam, device="cuda", regime="point+box", precision="bf16")
+    assert np.allclose(rough, exact, rtol=0.05)
+    assert rough != exact
+    assert all(value.isfinite().all() for value in weights.values())
