@@ -29,7 +29,6 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "AdamW, cosine, lr 1e-3": {**COSINE, "lr": 1e-3},
     "AdamW, cosine, lr 2e-3": {**COSINE, "lr": 2e-3},
     "AdamW, constant, lr 1e-3": {**ADAMW, "lr": 1e-3, "schedule": Constant()},
-    "Adam, cosine, lr 1e-3": {**COSINE, "lr": 1e-3, "optimizer": "adam", "weight_decay": 0.0},
     "AdamW, cosine, lr 1e-3, focal": {**COSINE, "lr": 1e-3, "loss": "focal+dice+iou"},
 }
 """With every setting that matters, so that a change of the default recipe changes none of them."""
