@@ -37,7 +37,9 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 def judged(root: Path, cache: Path, settings: dict[str, Any], seed: int, out: Path) -> tuple[float, float]:
     """The best validation IoU of a run, and the test IoU of that epoch's weights: the mean over point and box."""
     data = samfast.load_dataset(root)
-    run = samfast.train_decoder(data, cache=cache, seed=seed, out=out, device="cpu", **settings)
+    run = samfast.train_decoder(
+        data, cache=cache, seed=seed, out=out, device="cpu", keep_finished=True, **settings
+    )
     report = samfast.evaluate(run, data, cache=cache, baselines=False, device="cpu")
     tuned = [line.mean["iou"] for line in report.summary if line.role == "tuned"]
     return max(line["val_iou"] for line in run.metrics), float(np.mean(tuned))
@@ -52,10 +54,12 @@ def main() -> None:
     parser.add_argument("--max-prompts", type=int, default=4, help="objects of an image in an epoch; bounds the time")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time, one thread each")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--work", type=Path, help="a folder for the runs, which go on where they were interrupted")
     options = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder, one_thread_each(options.jobs) as pool:
-        place = Path(folder)
+        place = options.work or Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
         caches = {root: place / f"{root.name}.samcache" for root in options.data}
         for root, cache in caches.items():
             samfast.cache_embeddings(samfast.load_dataset(root), out=cache, device="cpu")
@@ -63,7 +67,7 @@ def main() -> None:
         for candidate in options.candidates:
             settings = {**CANDIDATES[candidate], "max_prompts": options.max_prompts}
             for root, cache in caches.items():
-                outs = {seed: place / f"run-{len(runs)}-{seed}" for seed in options.seeds}
+                outs = {seed: place / f"{candidate}, {root.name}, seed {seed}" for seed in options.seeds}
                 runs[candidate, root] = [
                     pool.submit(judged, root, cache, settings, seed, out) for seed, out in outs.items()
                 ]
