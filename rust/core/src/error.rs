@@ -92,6 +92,14 @@ pub enum SizeError {
         /// In pixels.
         width: i64,
     },
+    /// A side longer than distances can be measured along.
+    #[error("a mask of {height} x {width} pixels (height x width) has a side of more than 2^26 pixels")]
+    TooLong {
+        /// In pixels.
+        height: usize,
+        /// In pixels.
+        width: usize,
+    },
     /// Two inputs of one call with masks of different sizes.
     #[error("{name} has masks of {found} pixels, expected {expected} (height x width)")]
     Mismatch {

@@ -1,5 +1,6 @@
 //! From Python objects to checked slices, and from kernel errors to Python exceptions.
 
+use numpy::PyReadwriteArray;
 use numpy::{Element, PyArray, PyArray1, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray, PyUntypedArray};
 use numpy::{IntoPyArray, PyUntypedArrayMethods, ndarray::Dimension};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -43,6 +44,22 @@ pub(crate) fn array<'py, T: Element, D: Dimension>(
     }
     let typed = object.cast::<PyArray<T, D>>().map_err(|error| PyTypeError::new_err(format!("{name}: {error}")))?;
     typed.try_readonly().map_err(|error| PyValueError::new_err(format!("{name}: {error}")))
+}
+
+/// A writable C-contiguous array of the dtype `T` and of this shape, borrowed.
+///
+/// TypeError for another type or dtype, ValueError for another shape, strides, or an array that is read-only or in use.
+pub(crate) fn array_mut<'py, T: Element, D: Dimension>(
+    object: &Bound<'py, PyAny>,
+    name: &str,
+    shape: &[usize],
+) -> PyResult<PyReadwriteArray<'py, T, D>> {
+    let found = array::<T, D>(object, name)?.shape().to_vec();
+    if found != shape {
+        return Err(PyValueError::new_err(format!("{name} must have shape {shape:?}, not {found:?}")));
+    }
+    let typed = object.cast::<PyArray<T, D>>().map_err(|error| PyTypeError::new_err(format!("{name}: {error}")))?;
+    typed.try_readwrite().map_err(|error| PyValueError::new_err(format!("{name}: {error}")))
 }
 
 /// Run lengths of a batch, borrowed from numpy.

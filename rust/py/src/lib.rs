@@ -1,6 +1,7 @@
 //! The Python binding of the kernels: extract, check, detach, call, map the error. No logic of its own.
 
 mod convert;
+mod distances;
 mod masks;
 mod prompts;
 mod view;
@@ -14,6 +15,8 @@ mod _rust {
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
 
+    #[pymodule_export]
+    use super::distances::distance_transform;
     #[pymodule_export]
     use super::masks::{
         check_rle, masks_to_rle, polygons_to_rle, rle_area, rle_area_average, rle_bbox, rle_canonical, rle_components,
