@@ -30,6 +30,25 @@ pub enum Error {
         /// What is wrong with it.
         reason: StringError,
     },
+    /// A packed mask with foreground beyond its width.
+    #[error("mask {mask}, row {row}: bits are set beyond the width")]
+    Padding {
+        /// Index of the mask in its batch.
+        mask: usize,
+        /// The first row that has some.
+        row: usize,
+    },
+    /// Masks that do not fit into memory.
+    #[error("not enough memory for {count} packed masks of {size} pixels (height x width)")]
+    Memory {
+        /// How many masks.
+        count: usize,
+        /// The size of each.
+        size: Size,
+    },
+    /// A call that was interrupted before it was done.
+    #[error("interrupted")]
+    Interrupted,
     /// An object whose polygons cannot be rasterised.
     #[error("object {object}, polygon {polygon}: {reason}")]
     Polygon {

@@ -19,7 +19,7 @@ pub fn canonical(masks: Masks<'_>) -> Result<MaskBuf> {
 /// # Errors
 /// None for masks that passed [`Masks::new`].
 pub fn union(masks: Masks<'_>) -> Result<MaskBuf> {
-    let mut out = MaskBuf::new();
+    let mut out = MaskBuf::default();
     let mut all: Vec<_> = (0..masks.len()).flat_map(|mask| masks.intervals(mask)).collect();
     if masks.len() > 1 {
         all.sort_unstable();

@@ -1,23 +1,20 @@
 //! Masks: encoding, decoding, polygons, strings, measures, sets, components, overlap, area average.
 
-use numpy::ndarray::{Ix1, Ix3};
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayDescrMethods, PyArrayMethods};
-use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use numpy::ndarray::Ix1;
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use samfast_core as core;
 
-use crate::convert::{Rle, RleArrays, array, call, size, to_arrays, to_python, to_rows};
+use crate::convert::{
+    Rle, RleArrays, Words, array, call, fill_masks, pixels, size, to_arrays, to_python, to_rows, to_words,
+};
 
 /// Encode (N, H, W) masks, uint8 or bool; every value that is not 0 is foreground.
 #[pyfunction]
 pub(crate) fn masks_to_rle<'py>(py: Python<'py>, masks: &Bound<'py, PyAny>) -> PyResult<RleArrays<'py>> {
-    // As bytes: a bool array may hold bytes other than 0 and 1.
-    let is_bool =
-        masks.cast::<PyUntypedArray>().is_ok_and(|array| array.dtype().is_equiv_to(&numpy::dtype::<bool>(py)));
-    let bytes = if is_bool { &masks.call_method1("view", ("uint8",))? } else { masks };
-    let pixels = array::<u8, Ix3>(bytes, "masks")?;
+    let pixels = pixels(py, masks)?;
     let size = size(pixels.shape()[1] as i64, pixels.shape()[2] as i64)?;
     let pixels = pixels.as_slice()?;
     Ok(to_arrays(py, call(py, || core::encode(pixels, size))?))
@@ -25,23 +22,63 @@ pub(crate) fn masks_to_rle<'py>(py: Python<'py>, masks: &Bound<'py, PyAny>) -> P
 
 /// Decode to (N, height, width) uint8, 0 or 1.
 #[pyfunction]
+#[pyo3(signature = (counts, offsets, height, width, out=None))]
 pub(crate) fn rle_to_masks<'py>(
     py: Python<'py>,
     counts: &Bound<'py, PyAny>,
     offsets: &Bound<'py, PyAny>,
     height: i64,
     width: i64,
+    out: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyArray3<u8>>> {
     let rle = Rle::new(counts, offsets)?;
     let masks = rle.masks(height, width)?;
-    // Through numpy's own function, which raises MemoryError where there is not enough.
-    let shape = (masks.len(), height, width);
-    let out = py.import("numpy")?.call_method1("zeros", (shape, "uint8"))?.cast_into::<PyArray3<u8>>()?;
-    let mut writable = out.try_readwrite().map_err(|error| PyValueError::new_err(error.to_string()))?;
-    let pixels = writable.as_slice_mut()?;
-    call(py, || core::decode_into(masks, pixels))?;
-    drop(writable);
-    Ok(out)
+    fill_masks(py, masks.len(), masks.size(), out, |pixels| core::decode_into(masks, pixels))
+}
+
+/// Pack (N, H, W) masks, uint8 or bool, into (N, H, ceil(W / 64)) uint64; every value that is not 0 is foreground.
+#[pyfunction]
+pub(crate) fn masks_to_bits<'py>(py: Python<'py>, masks: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray3<u64>>> {
+    let pixels = pixels(py, masks)?;
+    let size = size(pixels.shape()[1] as i64, pixels.shape()[2] as i64)?;
+    let pixels = pixels.as_slice()?;
+    to_words(py, call(py, || core::pack(pixels, size))?)
+}
+
+/// Unpack (N, H, ceil(W / 64)) uint64 to (N, H, width) uint8, 0 or 1.
+#[pyfunction]
+#[pyo3(signature = (words, width, out=None))]
+pub(crate) fn bits_to_masks<'py>(
+    py: Python<'py>,
+    words: &Bound<'py, PyAny>,
+    width: i64,
+    out: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyArray3<u8>>> {
+    let words = Words::new(words, width)?;
+    let masks = words.masks()?;
+    fill_masks(py, masks.len(), masks.size(), out, |pixels| core::unpack_into(masks, pixels))
+}
+
+/// Encode (N, H, ceil(W / 64)) uint64.
+#[pyfunction]
+pub(crate) fn bits_to_rle<'py>(py: Python<'py>, words: &Bound<'py, PyAny>, width: i64) -> PyResult<RleArrays<'py>> {
+    let words = Words::new(words, width)?;
+    let masks = words.masks()?;
+    Ok(to_arrays(py, call(py, || core::encode_bits(masks))?))
+}
+
+/// Decode to (N, height, ceil(width / 64)) uint64.
+#[pyfunction]
+pub(crate) fn rle_to_bits<'py>(
+    py: Python<'py>,
+    counts: &Bound<'py, PyAny>,
+    offsets: &Bound<'py, PyAny>,
+    height: i64,
+    width: i64,
+) -> PyResult<Bound<'py, PyArray3<u64>>> {
+    let rle = Rle::new(counts, offsets)?;
+    let masks = rle.masks(height, width)?;
+    to_words(py, call(py, || core::decode_bits(masks))?)
 }
 
 /// Rasterise objects of polygons, each the union of its polygons, as pycocotools does.
