@@ -7,16 +7,18 @@ function checks its input: ValueError names the item, TypeError the dtype. The G
 not write to the arrays meanwhile.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Buffer
 
 _U32 = NDArray[np.uint32]
 _I64 = NDArray[np.int64]
 _U64 = NDArray[np.uint64]
+_F64 = NDArray[np.float64]
+_Rule = Literal["coco", "pixel-center"]
 _Pixels = NDArray[np.uint8] | NDArray[np.bool_]
 _Rle = tuple[_U32, _I64]
 
@@ -39,13 +41,28 @@ def distance_transform(
     border: bool,
     out: NDArray[np.float64] | NDArray[np.float32],
 ) -> None: ...
+def flatten_polygons(
+    objects: Sequence[Sequence[ArrayLike]], convert: Callable[[ArrayLike, int, int], _F64]
+) -> tuple[_F64, _I64, _I64]: ...
 def jitter_boxes(
     boxes: NDArray[np.float64], keys: NDArray[np.uint64], ratio: float, max_px: float, height: int, width: int
 ) -> NDArray[np.float64]: ...
 def masks_to_bits(masks: _Pixels) -> _U64: ...
 def masks_to_rle(masks: _Pixels) -> _Rle: ...
+def polygons_to_bits(
+    coords: _F64, polygon_offsets: _I64, object_offsets: _I64, height: int, width: int, rule: _Rule = "coco"
+) -> _U64: ...
+def polygons_to_masks(
+    coords: _F64,
+    polygon_offsets: _I64,
+    object_offsets: _I64,
+    height: int,
+    width: int,
+    rule: _Rule = "coco",
+    out: _Pixels | None = None,
+) -> NDArray[np.uint8]: ...
 def polygons_to_rle(
-    coords: NDArray[np.float64], polygon_offsets: _I64, object_offsets: _I64, height: int, width: int
+    coords: _F64, polygon_offsets: _I64, object_offsets: _I64, height: int, width: int, rule: _Rule = "coco"
 ) -> _Rle: ...
 def rle_area(counts: _U32, offsets: _I64) -> _I64: ...
 def rle_area_average(

@@ -157,6 +157,11 @@ pub fn decode_bits(masks: Masks<'_>) -> Result<BitBuf> {
 /// Draw one mask over `words`, which must be zero.
 pub(crate) fn draw(runs: &[u32], size: Size, words: &mut [u64]) {
     mark(runs, size, words);
+    descend(words, size);
+}
+
+/// From differences to the row above to pixels.
+pub(crate) fn descend(words: &mut [u64], size: Size) {
     let row_words = size.row_words();
     for y in 1..size.height() {
         let (above, row) = words[(y - 1) * row_words..(y + 1) * row_words].split_at_mut(row_words);
@@ -181,9 +186,14 @@ pub fn decode_into(masks: Masks<'_>, out: &mut [u8]) -> Result<()> {
     fill_items(out, size.pixels(), work, |mask, words: &mut Vec<u64>, out| {
         zeroed(words, 1, size)?;
         mark(masks.runs(mask), size, words);
-        run(Unroll { words, size, out });
+        unroll(words, size, out);
         Ok(())
     })
+}
+
+/// One mask, from differences to the row above to bytes.
+pub(crate) fn unroll(words: &mut [u64], size: Size, out: &mut [u8]) {
+    run(Unroll { words, size, out });
 }
 
 /// Set a bit wherever a pixel differs from the one above it.
@@ -213,7 +223,6 @@ fn mark(runs: &[u32], size: Size, words: &mut [u64]) {
     }
 }
 
-/// One mask, from differences to the row above to bytes.
 struct Unroll<'a> {
     words: &'a mut [u64],
     size: Size,

@@ -39,7 +39,7 @@ pub enum Error {
         row: usize,
     },
     /// Masks that do not fit into memory.
-    #[error("not enough memory for {count} packed masks of {size} pixels (height x width)")]
+    #[error("not enough memory for {count} mask(s) of {size} pixels (height x width)")]
     Memory {
         /// How many masks.
         count: usize,

@@ -36,7 +36,7 @@ pub use error::{BatchError, BoxError, Error, PolygonError, RleError, SizeError, 
 pub use measure::{areas, boxes};
 pub use overlap::overlap;
 pub use parallel::{on_pause, thread_count};
-pub use polygon::{Polygons, rasterize};
+pub use polygon::{Polygons, Rule, rasterize, rasterize_bits, rasterize_into};
 pub use rle::{MaskBuf, Masks, Size};
 pub use rng::Rng;
 pub use sample::{Jitter, jitter_boxes, sample_points};
