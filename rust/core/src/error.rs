@@ -46,6 +46,12 @@ pub enum Error {
         /// The size of each.
         size: Size,
     },
+    /// Logits that are neither above nor below a threshold.
+    #[error("mask {mask}: a logit is NaN")]
+    NotANumber {
+        /// Index of the mask in its batch.
+        mask: usize,
+    },
     /// A call that was interrupted before it was done.
     #[error("interrupted")]
     Interrupted,

@@ -8,7 +8,9 @@
 #![deny(unsafe_code)]
 
 mod area;
+mod batch;
 mod bits;
+mod boundary;
 mod checksum;
 mod columns;
 mod components;
@@ -17,6 +19,7 @@ mod encode;
 mod error;
 mod measure;
 mod overlap;
+mod pairwise;
 mod parallel;
 mod polygon;
 mod rle;
@@ -24,10 +27,14 @@ mod rng;
 mod sample;
 mod sets;
 mod simd;
+mod statistics;
 mod strings;
+mod surface;
 
 pub use area::{Grid, area_average};
+pub use batch::Batch;
 pub use bits::{BitBuf, Bits, pack, threshold, unpack_into};
+pub use boundary::{boundaries, boundary_overlap};
 pub use checksum::crc32c;
 pub use components::{Connectivity, components};
 pub use edt::{Border, Distance, Spacing, distance_transform};
@@ -35,6 +42,7 @@ pub use encode::{decode_bits, decode_into, encode, encode_bits};
 pub use error::{BatchError, BoxError, Error, PolygonError, RleError, SizeError, StringError};
 pub use measure::{areas, boxes};
 pub use overlap::overlap;
+pub use pairwise::pairwise_iou;
 pub use parallel::{on_pause, thread_count};
 pub use polygon::{Polygons, Rule, rasterize, rasterize_bits, rasterize_into};
 pub use rle::{MaskBuf, Masks, Size};
@@ -43,3 +51,4 @@ pub use sample::{Jitter, jitter_boxes, sample_points};
 pub use sets::{canonical, intersect, subtract, union};
 pub use simd::{Level, simd_level};
 pub use strings::{from_strings, to_strings};
+pub use surface::{Convention, surface_distances};

@@ -3,6 +3,7 @@
 mod convert;
 mod distances;
 mod masks;
+mod metrics;
 mod prompts;
 mod view;
 
@@ -22,9 +23,10 @@ mod _rust {
     use super::masks::{
         bits_to_masks, bits_to_rle, check_rle, flatten_polygons, masks_to_bits, masks_to_rle, polygons_to_bits,
         polygons_to_masks, polygons_to_rle, rle_area, rle_area_average, rle_bbox, rle_canonical, rle_components,
-        rle_intersect_pairs, rle_overlap, rle_subtract_pairs, rle_to_bits, rle_to_masks, rle_to_strings, rle_union,
-        strings_to_rle,
+        rle_intersect_pairs, rle_subtract_pairs, rle_to_bits, rle_to_masks, rle_to_strings, rle_union, strings_to_rle,
     };
+    #[pymodule_export]
+    use super::metrics::{boundaries, boundary_counts, overlap_counts, rle_pairwise_iou, surface_distances};
     #[pymodule_export]
     use super::prompts::{jitter_boxes, sample_points};
 

@@ -1,4 +1,4 @@
-//! Masks: encoding, decoding, polygons, strings, measures, sets, components, overlap, area average.
+//! Masks: encoding, decoding, polygons, strings, measures, sets, components, area average.
 
 use numpy::ndarray::Ix1;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray, PyUntypedArrayMethods};
@@ -367,27 +367,6 @@ pub(crate) fn rle_components<'py>(
     let (pieces, parents) = call(py, || core::components(masks, connectivity))?;
     let (counts, offsets) = to_arrays(py, pieces);
     Ok((counts, offsets, parents.into_pyarray(py)))
-}
-
-/// (N, 4) int64 [tp, fp, fn, tn] pixels of `a` (prediction) against `b` (target) outside `ignore`.
-#[pyfunction]
-#[expect(clippy::too_many_arguments, reason = "three batches and a size, flat")]
-pub(crate) fn rle_overlap<'py>(
-    py: Python<'py>,
-    a_counts: &Bound<'py, PyAny>,
-    a_offsets: &Bound<'py, PyAny>,
-    b_counts: &Bound<'py, PyAny>,
-    b_offsets: &Bound<'py, PyAny>,
-    ignore_counts: &Bound<'py, PyAny>,
-    ignore_offsets: &Bound<'py, PyAny>,
-    height: i64,
-    width: i64,
-) -> PyResult<Bound<'py, PyArray2<i64>>> {
-    let (a, b) = (Rle::new(a_counts, a_offsets)?, Rle::new(b_counts, b_offsets)?);
-    let ignore = Rle::new(ignore_counts, ignore_offsets)?;
-    let (a, b) = (a.masks(height, width)?, b.masks(height, width)?);
-    let ignore = ignore.masks(height, width)?;
-    to_rows(py, call(py, || core::overlap(a, b, ignore))?)
 }
 
 /// (N, grid, grid) float32: the mean of each mask over the on-image part of each cell, 0 off the image.
