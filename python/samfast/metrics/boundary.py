@@ -74,7 +74,7 @@ def boundary_iou(
     >>> square, hollow = np.ones((9, 9), bool), np.ones((9, 9), bool)
     >>> hollow[3:6, 3:6] = False
     >>> round(boundary_iou(square, hollow).item(), 3)
-    0.5
+    0.667
 
     Args:
         prediction: ``N`` masks of any form, see :data:`~samfast.metrics.forms.AnyMasks`; forms may be mixed.

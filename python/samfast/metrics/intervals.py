@@ -58,8 +58,8 @@ def bootstrap_mean(
 ) -> Interval:
     """The mean of ``(N,)`` values with its interval; NaN values (nothing to judge) take no part.
 
-    >>> bootstrap_mean([0.8, 0.9, 0.7, 0.6], ["a", "a", "b", "c"]).value
-    0.75
+    >>> bootstrap_mean([0.75, 1.0, 0.5, 0.25], ["a", "a", "b", "c"]).value
+    0.625
 
     Args:
         values: ``(N,)`` scores, one an object.

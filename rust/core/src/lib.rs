@@ -18,6 +18,7 @@ mod edt;
 mod encode;
 mod error;
 mod measure;
+mod nearest;
 mod overlap;
 mod pairwise;
 mod parallel;
