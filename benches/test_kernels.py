@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from samfast import _rust
 from samfast.frames import PreprocessSpec
 from samfast.masks import Masks
+from samfast.metrics import overlap_counts
 from samfast.prompts import draw_keys, sample_points
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -50,14 +50,7 @@ def decode(height: int, width: int) -> tuple[Callable[[], Any], Callable[[], Any
 def overlap(height: int, width: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
     a, b = waves(height, width), waves(height, width)[::-1].copy()
     ours, other = Masks.from_numpy(a), Masks.from_numpy(b)
-    arrays = (
-        ours.counts,
-        ours.offsets,
-        other.counts,
-        other.offsets,
-        *_rust.masks_to_rle(np.zeros((1, *a.shape), bool)),
-    )
-    return lambda: _rust.rle_overlap(*arrays, height, width), lambda: [(a & b).sum(), (a & ~b).sum(), (~a & b).sum()]
+    return lambda: overlap_counts(ours, other), lambda: [(a & b).sum(), (a & ~b).sum(), (~a & b).sum()]
 
 
 def low_res(height: int, width: int) -> tuple[Callable[[], Any], Callable[[], Any]]:

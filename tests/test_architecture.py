@@ -19,7 +19,7 @@ PACKAGE = Path(samfast.__file__).parent
 ORDER = [
     {"_rust"},
     {"errors", "frames", "progress"},
-    {"masks", "prompts", "metrics"},
+    {"masks", "distances", "prompts", "metrics"},
     {"data"},
     {"inference"},
     {"runtime"},
@@ -43,7 +43,18 @@ DELEGATES = {
     ("runtime/bundle.py", "predictions"),
 }
 
-TORCH_FREE = ["errors", "frames", "progress", "masks", "prompts", "metrics", "data", "inference", "runtime"]
+TORCH_FREE = [
+    "errors",
+    "frames",
+    "progress",
+    "masks",
+    "distances",
+    "prompts",
+    "metrics",
+    "data",
+    "inference",
+    "runtime",
+]
 
 
 def room_of(path: Path) -> str:

@@ -1,37 +1,88 @@
 """The kernels of samfast: flat arrays in, flat arrays out.
 
 A batch of ``N`` masks is ``counts`` ``(R,)`` uint32, the runs of all masks one after the other (column-major,
-background first), and ``offsets`` ``(N + 1,)`` int64, where each mask's runs begin. Arrays must be C-contiguous. Every
-function checks its input: ValueError names the item, TypeError the dtype. The GIL is released while a kernel runs; do
-not write to the arrays meanwhile.
+background first), and ``offsets`` ``(N + 1,)`` int64, where each mask's runs begin; or packed, ``words``
+``(N, H, ceil(W / 64))`` uint64: row-major, the lowest bit is the leftmost pixel, zeros beyond the width. Arrays must be
+C-contiguous. Every function checks its input: ValueError names the item, TypeError the dtype. The GIL is released while
+a kernel runs; do not write to the arrays meanwhile.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Buffer
 
 _U32 = NDArray[np.uint32]
 _I64 = NDArray[np.int64]
+_U64 = NDArray[np.uint64]
+_F64 = NDArray[np.float64]
+_Rule = Literal["coco", "pixel-center"]
+_Pixels = NDArray[np.uint8] | NDArray[np.bool_]
 _Rle = tuple[_U32, _I64]
+_Form = _Rle | _Pixels | NDArray[np.float32] | _U64
 
 class BuildInfo(TypedDict):
     version: str
     profile: Literal["debug", "release"]
     target: str
+    simd: Literal["portable", "avx2", "avx512"]
     threads: int
 
+def bits_to_masks(words: _U64, width: int, out: _Pixels | None = None) -> NDArray[np.uint8]: ...
+def bits_to_rle(words: _U64, width: int) -> _Rle: ...
+def boundaries(masks: _Form, height: int, width: int, distance: int) -> _Rle: ...
+def boundary_counts(
+    prediction: _Form,
+    target: _Form,
+    height: int,
+    width: int,
+    distance: int,
+    threshold: float,
+    out: _I64 | None = None,
+) -> _I64: ...
 def build_info() -> BuildInfo: ...
 def check_rle(counts: _U32, offsets: _I64, height: int, width: int) -> None: ...
 def crc32c(buffer: Buffer, seed: int = 0) -> int: ...
+def distance_transform(
+    masks: NDArray[np.uint8],
+    spacing_height: float,
+    spacing_width: float,
+    border: bool,
+    out: NDArray[np.float64] | NDArray[np.float32],
+) -> None: ...
+def flatten_polygons(
+    objects: Sequence[Sequence[ArrayLike]], convert: Callable[[ArrayLike, int, int], _F64]
+) -> tuple[_F64, _I64, _I64]: ...
 def jitter_boxes(
     boxes: NDArray[np.float64], keys: NDArray[np.uint64], ratio: float, max_px: float, height: int, width: int
 ) -> NDArray[np.float64]: ...
-def masks_to_rle(masks: NDArray[np.uint8] | NDArray[np.bool_]) -> _Rle: ...
+def masks_to_bits(masks: _Pixels) -> _U64: ...
+def masks_to_rle(masks: _Pixels) -> _Rle: ...
+def overlap_counts(
+    prediction: _Form,
+    target: _Form,
+    ignore: _Form | None,
+    height: int,
+    width: int,
+    thresholds: tuple[float, float],
+    out: _I64 | None = None,
+) -> _I64: ...
+def polygons_to_bits(
+    coords: _F64, polygon_offsets: _I64, object_offsets: _I64, height: int, width: int, rule: _Rule = "coco"
+) -> _U64: ...
+def polygons_to_masks(
+    coords: _F64,
+    polygon_offsets: _I64,
+    object_offsets: _I64,
+    height: int,
+    width: int,
+    rule: _Rule = "coco",
+    out: _Pixels | None = None,
+) -> NDArray[np.uint8]: ...
 def polygons_to_rle(
-    coords: NDArray[np.float64], polygon_offsets: _I64, object_offsets: _I64, height: int, width: int
+    coords: _F64, polygon_offsets: _I64, object_offsets: _I64, height: int, width: int, rule: _Rule = "coco"
 ) -> _Rle: ...
 def rle_area(counts: _U32, offsets: _I64) -> _I64: ...
 def rle_area_average(
@@ -45,23 +96,36 @@ def rle_components(
 def rle_intersect_pairs(
     a_counts: _U32, a_offsets: _I64, b_counts: _U32, b_offsets: _I64, height: int, width: int
 ) -> _Rle: ...
-def rle_overlap(
+def rle_pairwise_iou(
     a_counts: _U32,
     a_offsets: _I64,
     b_counts: _U32,
     b_offsets: _I64,
-    ignore_counts: _U32,
-    ignore_offsets: _I64,
+    crowd: NDArray[np.uint8],
     height: int,
     width: int,
-) -> _I64: ...
+    out: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]: ...
 def rle_subtract_pairs(
     a_counts: _U32, a_offsets: _I64, b_counts: _U32, b_offsets: _I64, height: int, width: int
 ) -> _Rle: ...
-def rle_to_masks(counts: _U32, offsets: _I64, height: int, width: int) -> NDArray[np.uint8]: ...
+def rle_to_bits(counts: _U32, offsets: _I64, height: int, width: int) -> _U64: ...
+def rle_to_masks(
+    counts: _U32, offsets: _I64, height: int, width: int, out: _Pixels | None = None
+) -> NDArray[np.uint8]: ...
 def rle_to_strings(counts: _U32, offsets: _I64) -> list[bytes]: ...
 def rle_union(counts: _U32, offsets: _I64, height: int, width: int) -> _Rle: ...
 def sample_points(
     counts: _U32, offsets: _I64, height: int, width: int, keys: NDArray[np.uint64], k: int
 ) -> NDArray[np.int32]: ...
 def strings_to_rle(strings: Sequence[bytes], height: int, width: int) -> _Rle: ...
+def surface_distances(
+    prediction: _Form,
+    target: _Form,
+    height: int,
+    width: int,
+    threshold: float,
+    convention: Literal["medpy", "monai", "deepmind"],
+    spacing: tuple[float, float],
+    tolerances: Sequence[float],
+) -> NDArray[np.float64]: ...

@@ -20,7 +20,7 @@ pub enum Connectivity {
 /// # Errors
 /// None for masks that passed [`Masks::new`].
 pub fn components(masks: Masks<'_>, connectivity: Connectivity) -> Result<(MaskBuf, Vec<i64>)> {
-    let mut out = MaskBuf::new();
+    let mut out = MaskBuf::default();
     let mut parents = Vec::new();
     for mask in 0..masks.len() {
         let pieces = split(masks, mask, connectivity);

@@ -1,85 +1,247 @@
-//! Between pixel arrays (row-major, one byte a pixel) and run lengths (column-major).
+//! Between pixels (row-major bytes or bits) and run lengths (column-major).
+//!
+//! Both ways go through packed rows and the places where a pixel differs from the one above it: a blob has few of them,
+//! however large it is.
 
-use crate::columns::Changes;
+use crate::bits::{BitBuf, Bits, WORD, mask_count, pack_mask, transpose, unpack_row, zeroed};
 use crate::error::{BatchError, Result};
 use crate::parallel::fill_items;
-use crate::rle::{MaskBuf, Masks, Size};
+use crate::rle::{MaskBuf, Masks, Size, Toggles};
+use crate::simd::{Kernel, Lanes, run};
 
 /// Encode masks of `size`, one after the other in `pixels`; every byte that is not 0 is foreground.
 ///
-/// Walks rows, comparing each with the row above eight pixels at a time, and sorts the few places where a column
-/// changes by column: no transposed walk over the image. O(pixels / 8 + changes).
+/// O(pixels / 64 + changes): packed, then as [`encode_bits`].
 ///
 /// # Errors
-/// [`BatchError::Length`] if `pixels` is not a whole number of masks.
+/// [`BatchError::Length`] if `pixels` is not a whole number of masks; [`crate::Error::Memory`].
 pub fn encode(pixels: &[u8], size: Size) -> Result<MaskBuf> {
     let stride = size.pixels();
-    if !pixels.len().is_multiple_of(stride) {
-        let expected = format!("a multiple of {stride}");
-        return Err(BatchError::Length { name: "pixels", found: pixels.len(), expected }.into());
-    }
-    let count = pixels.len() / stride;
-    MaskBuf::build(count, pixels.len() / 4, |mask, scratch: &mut Changes, out| {
-        find_changes(&pixels[mask * stride..(mask + 1) * stride], size.width(), &mut scratch.found);
-        out.push(stride, scratch.intervals(size.height()));
+    let count = mask_count(pixels.len(), size)?;
+    MaskBuf::build(count, pixels.len() / 16, |mask, scratch: &mut (Vec<u64>, Blocks), out| {
+        let (words, blocks) = scratch;
+        zeroed(words, 1, size)?;
+        let pixels = &pixels[mask * stride..(mask + 1) * stride];
+        run(Encode { pixels, words, size, blocks, out: Toggles::new(out) });
         Ok(())
     })
 }
 
-/// Gather where columns change: at the rows that differ from the row above.
-fn find_changes(pixels: &[u8], width: usize, found: &mut Vec<(u32, u32)>) {
-    found.clear();
-    let top = vec![0; width];
-    let mut above: &[u8] = &top;
-    for (y, row) in pixels.chunks_exact(width).enumerate() {
-        let (row_words, row_tail) = row.as_chunks::<8>();
-        let (above_words, above_tail) = above.as_chunks::<8>();
-        for (i, (a, b)) in above_words.iter().zip(row_words).enumerate() {
-            if a != b {
-                compare(found, y, i * 8, a, b);
-            }
-        }
-        compare(found, y, row_words.len() * 8, above_tail, row_tail);
-        above = row;
+/// Encode packed masks.
+///
+/// Blocks of 64 x 64 differences to the row above are transposed where they are not zero; what is left are the bits of
+/// each column: O(pixels / 64 + changes).
+///
+/// # Errors
+/// None for masks that passed [`Bits::new`].
+pub fn encode_bits(masks: Bits<'_>) -> Result<MaskBuf> {
+    let size = masks.size();
+    MaskBuf::build(masks.len(), masks.len() * size.mask_words() * 2, |mask, blocks: &mut Blocks, out| {
+        push_bits(masks.mask(mask), size, blocks, out);
+        Ok(())
+    })
+}
+
+/// Append one packed mask.
+pub(crate) fn push_bits(words: &[u64], size: Size, blocks: &mut Blocks, out: &mut MaskBuf) {
+    run(EncodeBits { words, size, blocks, out: Toggles::new(out) });
+}
+
+/// One mask, from bytes over `words` to runs.
+struct Encode<'a> {
+    pixels: &'a [u8],
+    words: &'a mut [u64],
+    size: Size,
+    blocks: &'a mut Blocks,
+    out: Toggles<'a>,
+}
+
+impl Kernel for Encode<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        pack_mask(lanes, self.pixels, self.size, self.words);
+        find_runs(self.words, self.size, self.blocks, self.out);
     }
 }
 
-fn compare(found: &mut Vec<(u32, u32)>, y: usize, x: usize, above: &[u8], row: &[u8]) {
-    for (i, (&a, &b)) in above.iter().zip(row).enumerate() {
-        if (a != 0) != (b != 0) {
-            found.push((y as u32, (x + i) as u32));
+/// One mask, from bits to runs.
+struct EncodeBits<'a> {
+    words: &'a [u64],
+    size: Size,
+    blocks: &'a mut Blocks,
+    out: Toggles<'a>,
+}
+
+impl Kernel for EncodeBits<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        find_runs(self.words, self.size, self.blocks, self.out);
+    }
+}
+
+/// The transposed blocks of one strip of 64 columns.
+#[derive(Default)]
+pub(crate) struct Blocks {
+    /// Word `i`: where column `i` of the strip changes within the 64 rows of the block.
+    changes: Vec<[u64; WORD]>,
+    /// First row of each block.
+    tops: Vec<u32>,
+}
+
+#[inline(always)]
+fn find_runs(words: &[u64], size: Size, blocks: &mut Blocks, mut out: Toggles<'_>) {
+    let (height, row_words) = (size.height(), size.row_words());
+    for strip in 0..row_words {
+        blocks.changes.clear();
+        blocks.tops.clear();
+        let mut changed = 0;
+        let mut above = 0;
+        for (i, rows) in words.chunks(row_words * WORD).enumerate() {
+            let mut block = [0; WORD];
+            let mut any = 0;
+            for (row, changes) in rows.chunks_exact(row_words).zip(&mut block) {
+                *changes = row[strip] ^ above;
+                any |= *changes;
+                above = row[strip];
+            }
+            if any != 0 {
+                transpose(&mut block);
+                blocks.changes.push(block);
+                blocks.tops.push((i * WORD) as u32);
+                changed |= any;
+            }
         }
+        while changed != 0 {
+            let column = changed.trailing_zeros() as usize;
+            changed &= changed - 1;
+            let top = (strip * WORD + column) * height;
+            let mut odd = false;
+            for (block, &block_top) in blocks.changes.iter().zip(&blocks.tops) {
+                let mut rows = block[column];
+                odd ^= rows.count_ones() % 2 == 1;
+                while rows != 0 {
+                    out.push((top + block_top as usize) as u32 + rows.trailing_zeros());
+                    rows &= rows - 1;
+                }
+            }
+            // What lasts to the bottom ends there; where the next column begins with foreground, the two cancel.
+            if odd {
+                out.push((top + height) as u32);
+            }
+        }
+    }
+    out.finish(size.pixels());
+}
+
+/// Decode masks to packed bits.
+///
+/// O(runs + pixels / 64): as [`decode_into`].
+///
+/// # Errors
+/// [`crate::Error::Memory`] if there is not enough for them.
+pub fn decode_bits(masks: Masks<'_>) -> Result<BitBuf> {
+    let size = masks.size();
+    let mut bits = BitBuf::zeros(masks.len(), size)?;
+    let work = masks.len() * size.mask_words() + masks.run_count() * 4;
+    bits.fill(work, |mask, (): &mut (), words| {
+        draw(masks.runs(mask), size, words);
+        Ok(())
+    })?;
+    Ok(bits)
+}
+
+/// Draw one mask over `words`, which must be zero.
+pub(crate) fn draw(runs: &[u32], size: Size, words: &mut [u64]) {
+    mark(runs, size, words);
+    descend(words, size);
+}
+
+/// From differences to the row above to pixels.
+pub(crate) fn descend(words: &mut [u64], size: Size) {
+    let row_words = size.row_words();
+    for y in 1..size.height() {
+        let (above, row) = words[(y - 1) * row_words..(y + 1) * row_words].split_at_mut(row_words);
+        row.iter_mut().zip(above).for_each(|(word, above)| *word ^= *above);
     }
 }
 
 /// Decode masks into `out`, row-major, one byte (0 or 1) a pixel, mask after mask.
 ///
-/// Marks where each column changes and lets every row take over the row above: O(runs + columns) scattered writes, the
-/// rest is sequential.
+/// Marks where each column changes in packed bits and lets every row take over the row above: O(runs) scattered writes,
+/// the rest is sequential.
 ///
 /// # Errors
-/// [`BatchError::Output`] if `out` is not as long as the masks have pixels.
+/// [`BatchError::Output`] if `out` is not as long as the masks have pixels; [`crate::Error::Memory`].
 pub fn decode_into(masks: Masks<'_>, out: &mut [u8]) -> Result<()> {
     let size = masks.size();
-    let (height, width) = (size.height(), size.width());
     let expected = masks.len() * size.pixels();
     if out.len() != expected {
         return Err(BatchError::Output { found: out.len(), expected }.into());
     }
-    fill_items(out, size.pixels(), expected / 4, |mask, (): &mut (), out| {
-        out.fill(0);
-        for (start, end) in masks.intervals(mask) {
-            let (first, last) = (start / height, (end - 1) / height);
-            out[(start % height) * width + first] ^= 1;
-            out[first + 1..=last].iter_mut().for_each(|top| *top ^= 1);
-            if end % height != 0 {
-                out[(end % height) * width + last] ^= 1;
-            }
-        }
-        for y in 1..height {
-            let (above, row) = out[(y - 1) * width..(y + 1) * width].split_at_mut(width);
-            row.iter_mut().zip(above).for_each(|(pixel, above)| *pixel ^= *above);
-        }
+    let work = expected / 16 + masks.run_count() * 4;
+    fill_items(out, size.pixels(), work, |mask, words: &mut Vec<u64>, out| {
+        zeroed(words, 1, size)?;
+        mark(masks.runs(mask), size, words);
+        unroll(words, size, out);
         Ok(())
     })
+}
+
+/// One mask, from differences to the row above to bytes.
+pub(crate) fn unroll(words: &mut [u64], size: Size, out: &mut [u8]) {
+    run(Unroll { words, size, out });
+}
+
+/// Set a bit wherever a pixel differs from the one above it.
+fn mark(runs: &[u32], size: Size, words: &mut [u64]) {
+    let (height, row_words) = (size.height(), size.row_words());
+    // The column `position` lies in, and where it begins.
+    let (mut column, mut top) = (0, 0);
+    let mut position = 0;
+    for pair in runs.chunks(2) {
+        let start = position + pair[0] as usize;
+        let end = start + pair.get(1).map_or(0, |&run| run as usize);
+        position = end;
+        if start == end {
+            continue;
+        }
+        while start >= top + height {
+            (column, top) = (column + 1, top + height);
+        }
+        words[(start - top) * row_words + column / WORD] ^= 1 << (column % WORD);
+        while end > top + height {
+            (column, top) = (column + 1, top + height);
+            words[column / WORD] ^= 1 << (column % WORD);
+        }
+        if end < top + height {
+            words[(end - top) * row_words + column / WORD] ^= 1 << (column % WORD);
+        }
+    }
+}
+
+struct Unroll<'a> {
+    words: &'a mut [u64],
+    size: Size,
+    out: &'a mut [u8],
+}
+
+impl Kernel for Unroll<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let row_words = self.size.row_words();
+        let mut rows = self.words.chunks_exact_mut(row_words);
+        let mut above: &mut [u64] = &mut [];
+        for out in self.out.chunks_exact_mut(self.size.width()) {
+            let Some(row) = rows.next() else { return };
+            row.iter_mut().zip(&*above).for_each(|(word, above)| *word ^= above);
+            unpack_row(lanes, row, out);
+            above = row;
+        }
+    }
 }

@@ -30,6 +30,31 @@ pub enum Error {
         /// What is wrong with it.
         reason: StringError,
     },
+    /// A packed mask with foreground beyond its width.
+    #[error("mask {mask}, row {row}: bits are set beyond the width")]
+    Padding {
+        /// Index of the mask in its batch.
+        mask: usize,
+        /// The first row that has some.
+        row: usize,
+    },
+    /// Masks that do not fit into memory.
+    #[error("not enough memory for {count} mask(s) of {size} pixels (height x width)")]
+    Memory {
+        /// How many masks.
+        count: usize,
+        /// The size of each.
+        size: Size,
+    },
+    /// Logits that are neither above nor below a threshold.
+    #[error("mask {mask}: a logit is NaN")]
+    NotANumber {
+        /// Index of the mask in its batch.
+        mask: usize,
+    },
+    /// A call that was interrupted before it was done.
+    #[error("interrupted")]
+    Interrupted,
     /// An object whose polygons cannot be rasterised.
     #[error("object {object}, polygon {polygon}: {reason}")]
     Polygon {
@@ -91,6 +116,14 @@ pub enum SizeError {
         height: i64,
         /// In pixels.
         width: i64,
+    },
+    /// A side longer than distances can be measured along.
+    #[error("a mask of {height} x {width} pixels (height x width) has a side of more than 2^26 pixels")]
+    TooLong {
+        /// In pixels.
+        height: usize,
+        /// In pixels.
+        width: usize,
     },
     /// Two inputs of one call with masks of different sizes.
     #[error("{name} has masks of {found} pixels, expected {expected} (height x width)")]

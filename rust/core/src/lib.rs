@@ -1,36 +1,55 @@
 //! The kernels of samfast: masks as run lengths, polygons, components, prompts, overlaps and checksums.
 //!
-//! Plain slices in, owned vectors out; nothing here knows Python. Run lengths are COCO's: column-major, the first run
-//! is background. Every kernel returns them in canonical form: no run is zero except a leading one, so equal masks have
-//! equal runs. Input is validated once, by [`Masks::new`], and may hold zero-length runs.
+//! Plain slices in, owned vectors out; nothing here knows Python, and only `simd` is unsafe. Run lengths are COCO's:
+//! column-major, the first run is background. Every kernel returns them in canonical form: no run is zero except a
+//! leading one, so equal masks have equal runs. Input is validated once, by [`Masks::new`] or [`Bits::new`]; runs may
+//! hold zero-length ones.
+
+#![deny(unsafe_code)]
 
 mod area;
+mod batch;
+mod bits;
+mod boundary;
 mod checksum;
 mod columns;
 mod components;
+mod edt;
 mod encode;
 mod error;
 mod measure;
+mod nearest;
 mod overlap;
+mod pairwise;
 mod parallel;
 mod polygon;
 mod rle;
 mod rng;
 mod sample;
 mod sets;
+mod simd;
+mod statistics;
 mod strings;
+mod surface;
 
 pub use area::{Grid, area_average};
+pub use batch::Batch;
+pub use bits::{BitBuf, Bits, pack, threshold, unpack_into};
+pub use boundary::{boundaries, boundary_overlap};
 pub use checksum::crc32c;
 pub use components::{Connectivity, components};
-pub use encode::{decode_into, encode};
+pub use edt::{Border, Distance, Spacing, distance_transform};
+pub use encode::{decode_bits, decode_into, encode, encode_bits};
 pub use error::{BatchError, BoxError, Error, PolygonError, RleError, SizeError, StringError};
 pub use measure::{areas, boxes};
 pub use overlap::overlap;
-pub use parallel::thread_count;
-pub use polygon::{Polygons, rasterize};
+pub use pairwise::pairwise_iou;
+pub use parallel::{on_pause, thread_count};
+pub use polygon::{Polygons, Rule, rasterize, rasterize_bits, rasterize_into};
 pub use rle::{MaskBuf, Masks, Size};
 pub use rng::Rng;
 pub use sample::{Jitter, jitter_boxes, sample_points};
 pub use sets::{canonical, intersect, subtract, union};
+pub use simd::{Level, simd_level};
 pub use strings::{from_strings, to_strings};
+pub use surface::{Convention, surface_distances};

@@ -1,16 +1,25 @@
 //! Spreading a batch over threads that live only for one call.
 //!
 //! Scoped threads, not a pool: a process forked after a call (a data loader's worker) inherits nothing that could hang.
+//! Threads take shares of the batch as they get done; which one takes which never shows in a result. Between two items
+//! the calling thread asks now and then whether to go on, see [`on_pause`].
 
+use std::mem;
 use std::num::NonZero;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Elementary steps (about a nanosecond each) a thread must have to do to be worth starting.
 const STEPS_PER_THREAD: usize = 500_000;
+/// Shares of a batch a thread gets, so that uneven items even out.
+const SHARES_PER_THREAD: usize = 8;
+/// How often the calling thread asks whether to go on.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Threads a large batch is spread over: the CPUs this process may use, read once.
 #[must_use]
@@ -19,29 +28,111 @@ pub fn thread_count() -> usize {
     *COUNT.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get))
 }
 
-/// Apply `work_on` to consecutive ranges that cover `0..count`; the results, in order, or the first error in order.
-pub(crate) fn map_ranges<T: Send>(
-    count: usize,
-    work: usize,
-    work_on: impl Fn(Range<usize>) -> Result<T> + Sync,
-) -> Result<Vec<T>> {
-    let threads = thread_count().min(work / STEPS_PER_THREAD).min(count).max(1);
-    if threads == 1 {
-        return work_on(0..count).map(|part| vec![part]);
+static GO_ON: OnceLock<fn() -> bool> = OnceLock::new();
+
+/// Have `go_on` asked every 100 ms, on the thread that called the kernel, between two items of a batch: if it says no,
+/// the kernel stops with [`Error::Interrupted`]. Set once for the process; later calls change nothing.
+pub fn on_pause(go_on: fn() -> bool) {
+    GO_ON.get_or_init(|| go_on);
+}
+
+/// Whether the calling thread has to stop.
+struct Watch<'a> {
+    stop: &'a AtomicBool,
+    asks: bool,
+    last: Instant,
+}
+
+impl<'a> Watch<'a> {
+    fn new(stop: &'a AtomicBool, asks: bool) -> Self {
+        Self { stop, asks, last: Instant::now() }
     }
-    let bound = |thread: usize| count * thread / threads;
-    thread::scope(|scope| {
-        let work_on = &work_on;
-        let spawned: Vec<_> = (1..threads).map(|t| scope.spawn(move || work_on(bound(t)..bound(t + 1)))).collect();
-        let mut parts = vec![work_on(0..bound(1))?];
-        for thread in spawned {
-            match thread.join() {
-                Ok(part) => parts.push(part?),
-                Err(panic) => std::panic::resume_unwind(panic),
+
+    fn check(&mut self) -> Result<()> {
+        if self.asks && self.last.elapsed() >= PAUSE {
+            self.last = Instant::now();
+            if GO_ON.get().is_some_and(|go_on| !go_on()) {
+                self.stop.store(true, Ordering::Relaxed);
             }
         }
-        Ok(parts)
-    })
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// Work through `0..count` shares on up to `threads` threads, this one among them; the first error in order.
+///
+/// `start` makes what a thread keeps between its shares.
+fn share_out<S>(
+    shares: usize,
+    threads: usize,
+    start: impl Fn() -> S + Sync,
+    work_on: impl Fn(usize, &mut S, &mut Watch<'_>) -> Result<()> + Sync,
+) -> Result<()> {
+    let stop = AtomicBool::new(false);
+    let next = AtomicUsize::new(0);
+    let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
+    let run = |asks: bool| {
+        let mut watch = Watch::new(&stop, asks);
+        let mut kept = start();
+        loop {
+            let share = next.fetch_add(1, Ordering::Relaxed);
+            if share >= shares {
+                return;
+            }
+            if let Err(error) = work_on(share, &mut kept, &mut watch) {
+                let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                if failed.as_ref().is_none_or(|&(first, _)| share < first) {
+                    *failed = Some((share, error));
+                }
+                // Shares are taken in order, so no earlier one is left untaken.
+                next.store(shares, Ordering::Relaxed);
+                return;
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let run = &run;
+        let spawned: Vec<_> = (1..threads.min(shares)).map(|_| scope.spawn(move || run(false))).collect();
+        run(true);
+        for thread in spawned {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Threads worth starting, and the items of one share.
+fn plan(count: usize, work: usize) -> (usize, usize) {
+    let threads = thread_count().min(work / STEPS_PER_THREAD).min(count).max(1);
+    let shares = if threads == 1 { 1 } else { threads * SHARES_PER_THREAD };
+    (threads, count.div_ceil(shares).max(1))
+}
+
+/// Apply `work_on` to consecutive ranges that cover `0..count`; the results, in order, or the first error in order.
+///
+/// `work_on` gets one item at a time, the result so far of its range, and what its thread keeps between items.
+pub(crate) fn map_items<T: Default + Send, S: Default>(
+    count: usize,
+    work: usize,
+    work_on: impl Fn(usize, &mut S, &mut T) -> Result<()> + Sync,
+) -> Result<Vec<T>> {
+    let (threads, share) = plan(count, work);
+    let slots: Vec<Mutex<T>> = (0..count.div_ceil(share)).map(|_| Mutex::default()).collect();
+    share_out(slots.len(), threads, S::default, |i, kept: &mut S, watch| {
+        let mut part = T::default();
+        for item in range(i, share, count) {
+            watch.check()?;
+            work_on(item, kept, &mut part)?;
+        }
+        *slots[i].lock().unwrap_or_else(PoisonError::into_inner) = part;
+        Ok(())
+    })?;
+    Ok(slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect())
 }
 
 /// Fill `out`, `stride` values an item, in parallel if `work` is worth it; `fill` gets an item and its values.
@@ -55,25 +146,60 @@ pub(crate) fn fill_items<T: Send, S: Default>(
     if count == 0 {
         return Ok(());
     }
-    let threads = thread_count().min(work / STEPS_PER_THREAD).min(count).max(1);
-    let share = count.div_ceil(threads);
-    let run = |first: usize, values: &mut [T]| {
-        let mut scratch = S::default();
-        values.chunks_mut(stride).enumerate().try_for_each(|(i, values)| fill(first + i, &mut scratch, values))
-    };
-    if threads == 1 {
-        return run(0, out);
-    }
-    thread::scope(|scope| {
-        let run = &run;
-        let spawned: Vec<_> = out
-            .chunks_mut(share * stride)
-            .enumerate()
-            .map(|(thread, values)| scope.spawn(move || run(thread * share, values)))
-            .collect();
-        spawned.into_iter().try_for_each(|thread| match thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
+    let (threads, share) = plan(count, work);
+    let slots: Vec<Mutex<&mut [T]>> = out.chunks_mut(share * stride).map(Mutex::new).collect();
+    share_out(slots.len(), threads, S::default, |i, kept: &mut S, watch| {
+        let values = mem::take(&mut *slots[i].lock().unwrap_or_else(PoisonError::into_inner));
+        for (item, values) in range(i, share, count).zip(values.chunks_mut(stride)) {
+            watch.check()?;
+            fill(item, kept, values)?;
+        }
+        Ok(())
     })
+}
+
+fn range(share: usize, items: usize, count: usize) -> Range<usize> {
+    share * items..((share + 1) * items).min(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::{fill_items, map_items};
+    use crate::error::Error;
+
+    const MUCH: usize = usize::MAX / 2;
+
+    #[test]
+    fn parts_come_in_order() {
+        for count in [0, 1, 2, 15, 16, 17, 1000] {
+            let parts = map_items(count, MUCH, |item, (): &mut (), part: &mut Vec<usize>| {
+                part.push(item);
+                Ok(())
+            });
+            assert_eq!(parts.unwrap().concat(), (0..count).collect::<Vec<_>>());
+            let mut out = vec![0; count * 3];
+            fill_items(&mut out, 3, MUCH, |item, (): &mut (), values| {
+                values.copy_from_slice(&[item; 3]);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(out, (0..count * 3).map(|i| i / 3).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_first_error_wins() {
+        let done = AtomicUsize::new(0);
+        let fail = |item: usize, (): &mut (), _: &mut ()| {
+            done.fetch_add(1, Ordering::Relaxed);
+            if item % 100 == 37 { Err(Error::EmptyMask { mask: item }) } else { Ok(()) }
+        };
+        assert_eq!(map_items(1000, MUCH, fail).unwrap_err(), Error::EmptyMask { mask: 37 });
+        assert!(done.load(Ordering::Relaxed) < 1000);
+        let mut out = vec![0; 1000];
+        let fill = |item, (): &mut (), _: &mut [i32]| fail(item, &mut (), &mut ());
+        assert_eq!(fill_items(&mut out, 1, MUCH, fill).unwrap_err(), Error::EmptyMask { mask: 37 });
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::{BatchError, Error, Result, RleError, SizeError};
-use crate::parallel::map_ranges;
+use crate::parallel::map_items;
 
 /// Height and width of a mask: at least one pixel, at most `u32::MAX`, so that every run fits 32 bits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -140,12 +140,14 @@ pub struct MaskBuf {
     pub offsets: Vec<i64>,
 }
 
-impl MaskBuf {
+impl Default for MaskBuf {
     /// No masks.
-    pub(crate) fn new() -> Self {
+    fn default() -> Self {
         Self { counts: Vec::new(), offsets: vec![0] }
     }
+}
 
+impl MaskBuf {
     /// Append one mask of `pixels` pixels whose foreground is `intervals`: rising, not overlapping, maybe touching.
     pub(crate) fn push(&mut self, pixels: usize, intervals: impl IntoIterator<Item = (usize, usize)>) {
         let first = self.counts.len();
@@ -167,32 +169,58 @@ impl MaskBuf {
 
     /// Build `count` masks, in parallel if `work` (elementary steps over all of them) is worth it.
     ///
-    /// `push` appends the mask of an index; its scratch lives as long as the thread's share of the masks.
+    /// `push` appends the mask of an index; its scratch is kept by the thread.
     pub(crate) fn build<S: Default>(
         count: usize,
         work: usize,
         push: impl Fn(usize, &mut S, &mut MaskBuf) -> Result<()> + Sync,
     ) -> Result<Self> {
-        let parts = map_ranges(count, work, |range| {
-            let mut scratch = S::default();
-            let mut part = Self::new();
-            for mask in range {
-                push(mask, &mut scratch, &mut part)?;
-            }
-            Ok(part)
-        })?;
-        Ok(Self::concatenate(parts))
+        Ok(Self::concatenate(map_items(count, work, push)?))
     }
 
     fn concatenate(parts: Vec<Self>) -> Self {
         let mut parts = parts.into_iter();
-        let mut all = parts.next().unwrap_or_else(Self::new);
+        let mut all = parts.next().unwrap_or_default();
         for part in parts {
             let base = all.counts.len() as i64;
             all.counts.extend_from_slice(&part.counts);
             all.offsets.extend(part.offsets[1..].iter().map(|offset| base + offset));
         }
         all
+    }
+}
+
+/// Writes one mask of a buffer from the rising positions at which it changes; a position given twice is none.
+pub(crate) struct Toggles<'a> {
+    out: &'a mut MaskBuf,
+    first: usize,
+    last: u32,
+}
+
+impl<'a> Toggles<'a> {
+    pub(crate) fn new(out: &'a mut MaskBuf) -> Self {
+        let first = out.counts.len();
+        Self { out, first, last: 0 }
+    }
+
+    /// The next position; not before the one before it.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, position: u32) {
+        if position == self.last && self.out.counts.len() > self.first {
+            self.last -= self.out.counts.pop().unwrap_or(0);
+        } else {
+            self.out.counts.push(position - self.last);
+            self.last = position;
+        }
+    }
+
+    /// End the mask, which has `pixels` pixels.
+    pub(crate) fn finish(self, pixels: usize) {
+        let rest = pixels as u32 - self.last;
+        if rest > 0 {
+            self.out.counts.push(rest);
+        }
+        self.out.offsets.push(self.out.counts.len() as i64);
     }
 }
 

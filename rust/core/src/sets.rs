@@ -19,7 +19,7 @@ pub fn canonical(masks: Masks<'_>) -> Result<MaskBuf> {
 /// # Errors
 /// None for masks that passed [`Masks::new`].
 pub fn union(masks: Masks<'_>) -> Result<MaskBuf> {
-    let mut out = MaskBuf::new();
+    let mut out = MaskBuf::default();
     let mut all: Vec<_> = (0..masks.len()).flat_map(|mask| masks.intervals(mask)).collect();
     if masks.len() > 1 {
         all.sort_unstable();
@@ -76,11 +76,17 @@ pub(crate) fn partner(b: Masks<'_>, mask: usize) -> usize {
     if b.len() == 1 { 0 } else { mask }
 }
 
+/// Check that `b` has the size of `a`.
+pub(crate) fn check_size(a: Masks<'_>, b: Masks<'_>, name: &'static str) -> Result<()> {
+    if a.size() == b.size() {
+        return Ok(());
+    }
+    Err(SizeError::Mismatch { name, found: b.size(), expected: a.size() }.into())
+}
+
 /// Check that `b` has the size of `a` and one of the `allowed` numbers of masks.
 pub(crate) fn check_partner(a: Masks<'_>, b: Masks<'_>, name: &'static str, allowed: &[usize]) -> Result<()> {
-    if a.size() != b.size() {
-        return Err(SizeError::Mismatch { name, found: b.size(), expected: a.size() }.into());
-    }
+    check_size(a, b, name)?;
     if allowed.contains(&b.len()) {
         return Ok(());
     }

@@ -41,7 +41,7 @@ fn to_string(runs: &[u32]) -> Vec<u8> {
 /// # Errors
 /// [`StringError`] or [`crate::RleError`] with the index of the first string that is wrong.
 pub fn from_strings<S: AsRef<[u8]>>(strings: &[S], size: Size) -> Result<MaskBuf> {
-    let mut out = MaskBuf::new();
+    let mut out = MaskBuf::default();
     for (mask, text) in strings.iter().enumerate() {
         read_string(text.as_ref(), &mut out.counts).map_err(|reason| Error::String { mask, reason })?;
         out.offsets.push(out.counts.len() as i64);

@@ -5,7 +5,9 @@ mod common;
 
 use common::view;
 use proptest::prelude::*;
-use samfast_core::{Error, PolygonError, Polygons, Size, rasterize, union};
+use samfast_core::{
+    Error, PolygonError, Polygons, Rule, Size, decode_bits, rasterize, rasterize_bits, rasterize_into, union,
+};
 
 /// `rleFrPoly` step by step: scale by 5, walk all edges, keep column crossings, toggle.
 fn walked(polygon: &[f64], size: Size) -> Vec<u32> {
@@ -56,14 +58,28 @@ fn walked(polygon: &[f64], size: Size) -> Vec<u32> {
     runs
 }
 
-fn rasterized(polygons: &[Vec<f64>], size: Size) -> Vec<u32> {
+/// Runs by one rule, after a check that bits and bytes say the same.
+fn rasterized_by(rule: Rule, polygons: &[Vec<f64>], size: Size) -> Vec<u32> {
     let mut offsets = vec![0];
     offsets.extend(polygons.iter().scan(0, |end, polygon| {
         *end += polygon.len() as i64;
         Some(*end)
     }));
     let coords = polygons.concat();
-    rasterize(Polygons::new(&coords, &offsets, &[0, polygons.len() as i64]).unwrap(), size).unwrap().counts
+    let object_offsets = [0, polygons.len() as i64];
+    let objects = Polygons::new(&coords, &offsets, &object_offsets).unwrap();
+    let masks = rasterize(objects, size, rule).unwrap();
+    let bits = rasterize_bits(objects, size, rule).unwrap();
+    assert_eq!(bits, decode_bits(view(&masks, size)).unwrap());
+    let (mut bytes, mut expected) = (vec![9; size.pixels()], vec![9; size.pixels()]);
+    rasterize_into(objects, size, rule, &mut bytes).unwrap();
+    samfast_core::unpack_into(bits.view(), &mut expected).unwrap();
+    assert_eq!(bytes, expected);
+    masks.counts
+}
+
+fn rasterized(polygons: &[Vec<f64>], size: Size) -> Vec<u32> {
+    rasterized_by(Rule::Coco, polygons, size)
 }
 
 /// Coordinates as annotation tools write them, and as they must not break anything.
@@ -111,6 +127,49 @@ proptest! {
         other.rotate_left(turn);
         prop_assert_eq!(rasterized(&[polygon], size), rasterized(&[other.as_flattened().to_vec()], size));
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// On coordinates that are multiples of a quarter, a crossing product decides exactly; centres on an edge are left out.
+    #[test]
+    fn pixels_whose_centre_is_inside(
+        polygon in prop::collection::vec(-40..160i64, 6..16), height in 1..40usize, width in 1..40usize,
+    ) {
+        let corners: Vec<[i64; 2]> = polygon.as_chunks::<2>().0.to_vec();
+        let coords: Vec<f64> = corners.as_flattened().iter().map(|&v| v as f64 / 4.0).collect();
+        let size = Size::new(height as i64, width as i64).unwrap();
+        let runs = rasterized_by(Rule::PixelCenter, &[coords], size);
+        let mut bytes = vec![0; size.pixels()];
+        samfast_core::decode_into(samfast_core::Masks::new(&runs, &[0, runs.len() as i64], size).unwrap(), &mut bytes).unwrap();
+        for y in 0..height {
+            for x in 0..width {
+                let (px, py) = (4 * x as i64 + 2, 4 * y as i64 + 2);
+                let (mut inside, mut on_edge) = (false, false);
+                for (i, &[ax, ay]) in corners.iter().enumerate() {
+                    let [bx, by] = corners[(i + 1) % corners.len()];
+                    let side = (bx - ax) * (py - ay) - (by - ay) * (px - ax);
+                    let within = ax.min(bx) <= px && px <= ax.max(bx) && ay.min(by) <= py && py <= ay.max(by);
+                    on_edge |= side == 0 && within;
+                    // A ray to the left.
+                    inside ^= (ay <= py) != (by <= py) && (side > 0) == (by < ay);
+                }
+                prop_assert!(on_edge || inside == (bytes[y * width + x] == 1), "{x} {y}");
+            }
+        }
+    }
+}
+
+#[test]
+fn polygons_that_share_an_edge_share_no_pixel() {
+    let size = Size::new(30, 30).unwrap();
+    let quads = [[0.5, 0.5, 10.5, 0.5, 10.5, 20.5, 0.5, 20.5], [10.5, 0.5, 20.5, 0.5, 20.5, 20.5, 10.5, 20.5]];
+    let areas = quads.map(|quad| {
+        let runs = rasterized_by(Rule::PixelCenter, &[quad.to_vec()], size);
+        runs.iter().skip(1).step_by(2).sum::<u32>()
+    });
+    assert_eq!(areas, [200, 200]);
 }
 
 #[test]

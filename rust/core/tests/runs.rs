@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use common::{Pixels, pixels, view};
 use proptest::prelude::*;
 use samfast_core::{
-    BatchError, Connectivity, Error, Grid, MaskBuf, Masks, RleError, Size, SizeError, StringError, area_average, areas,
-    boxes, canonical, components, decode_into, encode, from_strings, intersect, overlap, subtract, to_strings, union,
+    Batch, BatchError, Connectivity, Error, Grid, MaskBuf, Masks, RleError, Size, SizeError, StringError, area_average,
+    areas, boxes, canonical, components, decode_into, encode, from_strings, intersect, overlap, subtract, to_strings,
+    union,
 };
 
 fn decoded(masks: &MaskBuf, size: Size) -> Vec<Vec<u8>> {
@@ -144,7 +145,8 @@ proptest! {
         prop_assert_eq!(boxes(odd), boxes(clean));
         prop_assert_eq!(union(odd).unwrap(), union(clean).unwrap());
         prop_assert_eq!(intersect(odd, clean).unwrap(), masks.clone());
-        prop_assert_eq!(overlap(odd, clean, clean).unwrap(), overlap(clean, odd, odd).unwrap());
+        let counts = |a, b| overlap(Batch::Runs(a), Batch::Runs(b), Some(Batch::Runs(b))).unwrap();
+        prop_assert_eq!(counts(odd, clean), counts(clean, odd));
         for connectivity in [Connectivity::Four, Connectivity::Eight] {
             prop_assert_eq!(components(odd, connectivity).unwrap(), components(clean, connectivity).unwrap());
         }
@@ -172,7 +174,14 @@ proptest! {
         let third = image.masks.len() / 3;
         let part = |i: usize| encode(&image.masks[i * third..(i + 1) * third].concat(), size).unwrap();
         let (a, b, ignore) = (part(0), part(1), part(2));
-        let counts = overlap(view(&a, size), view(&b, size), view(&ignore, size)).unwrap();
+        let runs = [&a, &b, &ignore].map(|masks| Batch::Runs(view(masks, size)));
+        let counts = overlap(runs[0], runs[1], Some(runs[2])).unwrap();
+        let pixels = [0, 1, 2].map(|i| image.masks[i * third..(i + 1) * third].concat());
+        let bytes = pixels.each_ref().map(|pixels| Batch::Bytes(pixels, size));
+        prop_assert_eq!(&overlap(bytes[0], bytes[1], Some(bytes[2])).unwrap(), &counts);
+        prop_assert_eq!(&overlap(runs[0], bytes[1], Some(bytes[2])).unwrap(), &counts);
+        let logits: Vec<f32> = pixels[0].iter().map(|&pixel| f32::from(pixel)).collect();
+        prop_assert_eq!(&overlap(Batch::Logits(&logits, 0.5, size), bytes[1], Some(runs[2])).unwrap(), &counts);
         prop_assert_eq!(counts.len(), third);
         for (mask, counts) in counts.into_iter().enumerate() {
             let mut naive = [0; 4];
@@ -271,6 +280,7 @@ fn partners_must_fit() {
     let two = encode(&[1; 12], size).unwrap();
     let error = intersect(view(&three, size), view(&two, size)).unwrap_err();
     assert_eq!(error.to_string(), "b has 2 items, expected 3 or 1");
-    let error = overlap(view(&three, size), view(&three, other), view(&three, size)).unwrap_err();
+    let [own, turned] = [size, other].map(|size| Batch::Runs(view(&three, size)));
+    let error = overlap(own, turned, None).unwrap_err();
     assert_eq!(error.to_string(), "target has masks of 3 x 2 pixels, expected 2 x 3 (height x width)");
 }

@@ -1,17 +1,37 @@
 //! From Python objects to checked slices, and from kernel errors to Python exceptions.
 
-use numpy::{Element, PyArray, PyArray1, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray, PyUntypedArray};
-use numpy::{IntoPyArray, PyUntypedArrayMethods, ndarray::Dimension};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use std::cell::RefCell;
+
+use numpy::ndarray::{Dimension, Ix3};
+use numpy::{Element, IntoPyArray, PyArray, PyArray1, PyArray3, PyArrayDescrMethods, PyArrayMethods};
+use numpy::{PyReadonlyArray, PyReadwriteArray, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use samfast_core::{Error, MaskBuf, Masks, Size};
+use samfast_core::{BitBuf, Bits, Error, MaskBuf, Masks, Size};
 
 /// `counts` and `offsets` as numpy arrays.
 pub(crate) type RleArrays<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>);
 
-/// Every refusal of a kernel is about a value.
+thread_local! {
+    /// What a signal handler raised while a kernel ran on this thread.
+    static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+}
+
+/// Whether a kernel on this thread may go on: runs Python's signal handlers, keeps what they raise.
+pub(crate) fn go_on() -> bool {
+    let raised = Python::attach(|py| py.check_signals().err());
+    let go_on = raised.is_none();
+    RAISED.set(raised);
+    go_on
+}
+
+/// Refusals of a kernel are about a value, except that there may be too little memory, or an interrupt.
 pub(crate) fn to_python(error: impl Into<Error>) -> PyErr {
-    PyValueError::new_err(error.into().to_string())
+    match error.into() {
+        Error::Interrupted => RAISED.take().unwrap_or_else(|| PyKeyboardInterrupt::new_err(())),
+        error @ Error::Memory { .. } => PyMemoryError::new_err(error.to_string()),
+        error => PyValueError::new_err(error.to_string()),
+    }
 }
 
 /// The one door to the kernels: gives up the GIL, calls, maps the error.
@@ -45,6 +65,22 @@ pub(crate) fn array<'py, T: Element, D: Dimension>(
     typed.try_readonly().map_err(|error| PyValueError::new_err(format!("{name}: {error}")))
 }
 
+/// A writable C-contiguous array of the dtype `T` and of this shape, borrowed.
+///
+/// TypeError for another type or dtype, ValueError for another shape, strides, or an array that is read-only or in use.
+pub(crate) fn array_mut<'py, T: Element, D: Dimension>(
+    object: &Bound<'py, PyAny>,
+    name: &str,
+    shape: &[usize],
+) -> PyResult<PyReadwriteArray<'py, T, D>> {
+    let found = array::<T, D>(object, name)?.shape().to_vec();
+    if found != shape {
+        return Err(PyValueError::new_err(format!("{name} must have shape {shape:?}, not {found:?}")));
+    }
+    let typed = object.cast::<PyArray<T, D>>().map_err(|error| PyTypeError::new_err(format!("{name}: {error}")))?;
+    typed.try_readwrite().map_err(|error| PyValueError::new_err(format!("{name}: {error}")))
+}
+
 /// Run lengths of a batch, borrowed from numpy.
 pub(crate) struct Rle<'py> {
     counts: PyReadonlyArray<'py, u32, numpy::Ix1>,
@@ -64,6 +100,71 @@ impl<'py> Rle<'py> {
         let (counts, offsets) = self.slices()?;
         Masks::new(counts, offsets, size(height, width)?).map_err(to_python)
     }
+}
+
+/// (N, H, W) uint8 or bool, borrowed as bytes: a bool array may hold bytes other than 0 and 1.
+pub(crate) fn pixels<'py>(py: Python<'py>, masks: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray<'py, u8, Ix3>> {
+    let is_bool =
+        masks.cast::<PyUntypedArray>().is_ok_and(|array| array.dtype().is_equiv_to(&numpy::dtype::<bool>(py)));
+    let bytes = if is_bool { &masks.call_method1("view", ("uint8",))? } else { masks };
+    array(bytes, "masks")
+}
+
+/// (N, H, W) uint8 of a kernel that writes every pixel: a new array, or `out`, uint8 or bool of that shape.
+pub(crate) fn fill_masks<'py>(
+    py: Python<'py>,
+    count: usize,
+    size: Size,
+    out: Option<&Bound<'py, PyAny>>,
+    kernel: impl FnOnce(&mut [u8]) -> Result<(), Error> + Send,
+) -> PyResult<Bound<'py, PyArray3<u8>>> {
+    let shape = [count, size.height(), size.width()];
+    let out = match out {
+        // Through numpy's own function, which raises MemoryError where there is not enough.
+        None => py.import("numpy")?.call_method1("empty", ((shape[0], shape[1], shape[2]), "uint8"))?,
+        Some(out) => {
+            let found = pixels(py, out)?.shape().to_vec();
+            if found != shape {
+                return Err(PyValueError::new_err(format!("out has shape {found:?}, expected {shape:?}")));
+            }
+            out.call_method1("view", ("uint8",))?
+        }
+    };
+    let out = out.cast_into::<PyArray3<u8>>()?;
+    let mut writable = out.try_readwrite().map_err(|error| PyValueError::new_err(format!("out: {error}")))?;
+    let values = writable.as_slice_mut()?;
+    call(py, || kernel(values))?;
+    drop(writable);
+    Ok(out)
+}
+
+/// Packed masks, borrowed from numpy.
+pub(crate) struct Words<'py> {
+    words: PyReadonlyArray<'py, u64, Ix3>,
+    size: Size,
+}
+
+impl<'py> Words<'py> {
+    pub(crate) fn new(words: &Bound<'py, PyAny>, width: i64) -> PyResult<Self> {
+        let words = array::<u64, Ix3>(words, "words")?;
+        let size = size(words.shape()[1] as i64, width)?;
+        if words.shape()[2] != size.row_words() {
+            let (found, expected) = (words.shape()[2], size.row_words());
+            let reason = format!("rows of {width} pixels take {expected} words, words has {found}");
+            return Err(PyValueError::new_err(reason));
+        }
+        Ok(Self { words, size })
+    }
+
+    pub(crate) fn masks(&self) -> PyResult<Bits<'_>> {
+        Bits::new(self.words.as_slice()?, self.size).map_err(to_python)
+    }
+}
+
+/// (N, H, ceil(W / 64)) uint64.
+pub(crate) fn to_words(py: Python<'_>, bits: BitBuf) -> PyResult<Bound<'_, PyArray3<u64>>> {
+    let shape = [bits.view().len(), bits.view().size().height(), bits.view().size().row_words()];
+    bits.into_words().into_pyarray(py).reshape(shape)
 }
 
 pub(crate) fn size(height: i64, width: i64) -> PyResult<Size> {

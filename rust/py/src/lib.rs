@@ -1,7 +1,9 @@
 //! The Python binding of the kernels: extract, check, detach, call, map the error. No logic of its own.
 
 mod convert;
+mod distances;
 mod masks;
+mod metrics;
 mod prompts;
 mod view;
 
@@ -11,16 +13,29 @@ use pyo3::prelude::*;
 /// their typed faces.
 #[pymodule]
 mod _rust {
+    use pyo3::exceptions::PyImportError;
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
 
     #[pymodule_export]
+    use super::distances::distance_transform;
+    #[pymodule_export]
     use super::masks::{
-        check_rle, masks_to_rle, polygons_to_rle, rle_area, rle_area_average, rle_bbox, rle_canonical, rle_components,
-        rle_intersect_pairs, rle_overlap, rle_subtract_pairs, rle_to_masks, rle_to_strings, rle_union, strings_to_rle,
+        bits_to_masks, bits_to_rle, check_rle, flatten_polygons, masks_to_bits, masks_to_rle, polygons_to_bits,
+        polygons_to_masks, polygons_to_rle, rle_area, rle_area_average, rle_bbox, rle_canonical, rle_components,
+        rle_intersect_pairs, rle_subtract_pairs, rle_to_bits, rle_to_masks, rle_to_strings, rle_union, strings_to_rle,
     };
     #[pymodule_export]
+    use super::metrics::{boundaries, boundary_counts, overlap_counts, rle_pairwise_iou, surface_distances};
+    #[pymodule_export]
     use super::prompts::{jitter_boxes, sample_points};
+
+    /// Ctrl-C reaches running kernels; an instruction set that was asked for and is not there stops the import.
+    #[pymodule_init]
+    fn init(_: &Bound<'_, PyModule>) -> PyResult<()> {
+        samfast_core::on_pause(super::convert::go_on);
+        samfast_core::simd_level().map(|_| ()).map_err(PyImportError::new_err)
+    }
 
     /// CRC-32C of a C-contiguous buffer, continuing from `seed`.
     #[pyfunction]
@@ -36,6 +51,7 @@ mod _rust {
         info.set_item("version", env!("CARGO_PKG_VERSION"))?;
         info.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
         info.set_item("target", format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS))?;
+        info.set_item("simd", samfast_core::simd_level().map_err(PyImportError::new_err)?.name())?;
         info.set_item("threads", samfast_core::thread_count())?;
         Ok(info)
     }
