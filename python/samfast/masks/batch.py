@@ -144,6 +144,37 @@ class Masks:
         return cls(height, width, counts, offsets)
 
     @classmethod
+    def from_logits(cls, logits: NDArray[np.float32], frame: Frame, *, threshold: float | None = None) -> Masks:
+        """What a decoder's ``(N, low_res, low_res)`` float32 logits, low-res frame, say about the original image.
+
+        Pixel for pixel what torch makes of each map by its two bilinear ``interpolate`` calls in float32 on a CPU with
+        FMA: to the model frame, crop the padding, to the original size; then ``> threshold``. Full-size logits are
+        never made.
+
+        Args:
+            logits: one map a mask.
+            frame: of the image they are about.
+            threshold: the logit above which a pixel is foreground; None for the spec's ``mask_threshold``.
+
+        Raises:
+            DataError: logits of another dtype or shape, or a logit that is not finite; names the map.
+        """
+        spec, logits = frame.spec, np.asarray(logits)
+        if logits.dtype != np.float32 or logits.shape[1:] != (spec.low_res, spec.low_res):
+            raise DataError(
+                f"logits are {logits.dtype} of shape {logits.shape}",
+                where="logits",
+                fix=f"pass float32 of shape (N, {spec.low_res}, {spec.low_res})",
+            )
+        threshold = spec.mask_threshold if threshold is None else threshold
+        way = (spec.size, *frame.resized, frame.height, frame.width, threshold)
+        try:
+            counts, offsets = _rust.logits_to_rle(np.ascontiguousarray(logits), *way)
+        except ValueError as error:
+            raise DataError(str(error), where="logits") from None
+        return cls(frame.height, frame.width, counts, offsets)
+
+    @classmethod
     def concatenate(cls, batches: Sequence[Masks]) -> Masks:
         """The masks of all batches, in order.
 

@@ -89,6 +89,14 @@ pub enum Error {
         /// Index of the mask in its batch.
         mask: usize,
     },
+    /// A logit that is not a number, or infinite.
+    #[error("map {map} holds the logit {value}")]
+    Logit {
+        /// Index of the map in its batch.
+        map: usize,
+        /// The logit.
+        value: f32,
+    },
     /// A box that cannot be moved.
     #[error("box {index}: {reason}")]
     Box {

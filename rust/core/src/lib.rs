@@ -8,9 +8,11 @@
 #![deny(unsafe_code)]
 
 mod area;
+mod around;
 mod batch;
 mod bits;
 mod boundary;
+mod center;
 mod checksum;
 mod columns;
 mod components;
@@ -35,11 +37,15 @@ mod simd;
 mod statistics;
 mod strings;
 mod surface;
+mod upscale;
+mod window;
 
 pub use area::{Grid, area_average};
+pub use around::{boxes_to_masks, complement, ring};
 pub use batch::Batch;
 pub use bits::{BitBuf, Bits, pack, threshold, unpack_into};
 pub use boundary::{boundaries, boundary_overlap};
+pub use center::{Found, centroid_inside, deepest, farthest};
 pub use checksum::crc32c;
 pub use components::{Connectivity, components};
 pub use edt::{Border, Distance, Spacing, distance_transform};
@@ -57,7 +63,8 @@ pub use reshape::{crop, resize};
 pub use rle::{MaskBuf, Masks, Size};
 pub use rng::Rng;
 pub use sample::{Jitter, jitter_boxes, sample_points};
-pub use sets::{canonical, intersect, subtract, union};
+pub use sets::{canonical, difference, intersect, subtract, union};
 pub use simd::{Level, simd_level};
 pub use strings::{from_strings, to_strings};
 pub use surface::{Convention, surface_distances};
+pub use upscale::{Upscale, upscale_to_bits, upscale_to_runs};

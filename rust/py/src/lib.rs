@@ -32,7 +32,10 @@ mod _rust {
     #[pymodule_export]
     use super::polygons::{flatten_polygons, polygons_to_bits, polygons_to_masks, polygons_to_rle};
     #[pymodule_export]
-    use super::prompts::{jitter_boxes, sample_points};
+    use super::prompts::{
+        boxes_to_rle, jitter_boxes, logits_to_bits, logits_to_rle, rle_centroid_inside, rle_complement, rle_deepest,
+        rle_difference_pairs, rle_farthest, rle_ring, sample_points,
+    };
     #[pymodule_export]
     use super::shapes::{
         labels_to_rle, rle_crop, rle_fill_holes, rle_outlines, rle_remove_small, rle_resize, rle_to_labels,
