@@ -4,7 +4,7 @@ A batch of ``N`` masks is ``counts`` ``(R,)`` uint32, the runs of all masks one 
 background first), and ``offsets`` ``(N + 1,)`` int64, where each mask's runs begin; or packed, ``words``
 ``(N, H, ceil(W / 64))`` uint64: row-major, the lowest bit is the leftmost pixel, zeros beyond the width. Arrays must be
 C-contiguous. Every function checks its input: ValueError names the item, TypeError the dtype. The GIL is released while
-a kernel runs; do not write to the arrays meanwhile.
+a kernel runs, and signal handlers run between two items; do not write to the arrays meanwhile.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from typing_extensions import Buffer
 
 _U32 = NDArray[np.uint32]
 _I64 = NDArray[np.int64]
+_I32 = NDArray[np.int32]
 _U64 = NDArray[np.uint64]
 _F64 = NDArray[np.float64]
 _Rule = Literal["coco", "pixel-center"]
@@ -42,6 +43,7 @@ def boundary_counts(
     threshold: float,
     out: _I64 | None = None,
 ) -> _I64: ...
+def boxes_to_rle(boxes: _I64, height: int, width: int) -> _Rle: ...
 def build_info() -> BuildInfo: ...
 def check_rle(counts: _U32, offsets: _I64, height: int, width: int) -> None: ...
 def crc32c(buffer: Buffer, seed: int = 0) -> int: ...
@@ -58,6 +60,25 @@ def flatten_polygons(
 def jitter_boxes(
     boxes: NDArray[np.float64], keys: NDArray[np.uint64], ratio: float, max_px: float, height: int, width: int
 ) -> NDArray[np.float64]: ...
+def labels_to_rle(labels: _I32, background: int) -> tuple[_U32, _I64, _I32]: ...
+def logits_to_bits(
+    logits: NDArray[np.float32],
+    model: int,
+    resized_height: int,
+    resized_width: int,
+    height: int,
+    width: int,
+    threshold: float,
+) -> _U64: ...
+def logits_to_rle(
+    logits: NDArray[np.float32],
+    model: int,
+    resized_height: int,
+    resized_width: int,
+    height: int,
+    width: int,
+    threshold: float,
+) -> _Rle: ...
 def masks_to_bits(masks: _Pixels) -> _U64: ...
 def masks_to_rle(masks: _Pixels) -> _Rle: ...
 def overlap_counts(
@@ -90,12 +111,43 @@ def rle_area_average(
 ) -> NDArray[np.float32]: ...
 def rle_bbox(counts: _U32, offsets: _I64, height: int, width: int) -> _I64: ...
 def rle_canonical(counts: _U32, offsets: _I64, height: int, width: int) -> _Rle: ...
+def rle_centroid_inside(counts: _U32, offsets: _I64, height: int, width: int) -> NDArray[np.int32]: ...
+def rle_complement(counts: _U32, offsets: _I64, height: int, width: int) -> _Rle: ...
 def rle_components(
     counts: _U32, offsets: _I64, height: int, width: int, connectivity: Literal[4, 8] = 8
 ) -> tuple[_U32, _I64, _I64]: ...
+def rle_crop(
+    counts: _U32,
+    offsets: _I64,
+    height: int,
+    width: int,
+    top: int,
+    left: int,
+    crop_height: int,
+    crop_width: int,
+) -> _Rle: ...
+def rle_fill_holes(
+    counts: _U32,
+    offsets: _I64,
+    height: int,
+    width: int,
+    connectivity: Literal[4, 8],
+    max_area: int,
+    at_border: bool,
+) -> _Rle: ...
+def rle_deepest(
+    counts: _U32, offsets: _I64, height: int, width: int, excluded: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], _I64]: ...
+def rle_difference_pairs(
+    a_counts: _U32, a_offsets: _I64, b_counts: _U32, b_offsets: _I64, height: int, width: int
+) -> _Rle: ...
+def rle_farthest(counts: _U32, offsets: _I64, height: int, width: int, k: int) -> NDArray[np.int32]: ...
 def rle_intersect_pairs(
     a_counts: _U32, a_offsets: _I64, b_counts: _U32, b_offsets: _I64, height: int, width: int
 ) -> _Rle: ...
+def rle_outlines(
+    counts: _U32, offsets: _I64, height: int, width: int, connectivity: Literal[4, 8], bridge: bool
+) -> tuple[_I64, _I64, _I64]: ...
 def rle_pairwise_iou(
     a_counts: _U32,
     a_offsets: _I64,
@@ -106,10 +158,22 @@ def rle_pairwise_iou(
     width: int,
     out: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]: ...
+def rle_remove_small(
+    counts: _U32,
+    offsets: _I64,
+    height: int,
+    width: int,
+    connectivity: Literal[4, 8],
+    min_area: int,
+    keep_largest: bool,
+) -> _Rle: ...
+def rle_resize(counts: _U32, offsets: _I64, height: int, width: int, new_height: int, new_width: int) -> _Rle: ...
+def rle_ring(counts: _U32, offsets: _I64, height: int, width: int, radius_px: float) -> _Rle: ...
 def rle_subtract_pairs(
     a_counts: _U32, a_offsets: _I64, b_counts: _U32, b_offsets: _I64, height: int, width: int
 ) -> _Rle: ...
 def rle_to_bits(counts: _U32, offsets: _I64, height: int, width: int) -> _U64: ...
+def rle_to_labels(counts: _U32, offsets: _I64, height: int, width: int, values: _I32, background: int) -> _I32: ...
 def rle_to_masks(
     counts: _U32, offsets: _I64, height: int, width: int, out: _Pixels | None = None
 ) -> NDArray[np.uint8]: ...

@@ -96,10 +96,4 @@ def segment(
         rows = np.arange(len(ious))
         low_res[part] = logits[rows, chosen[part]]
         scores[part] = ious[rows, chosen[part]]
-    return Prediction(threshold(low_res, frame), scores, low_res, chosen, prompts)
-
-
-def threshold(low_res: NDArray[np.float32], frame: Frame) -> Masks:
-    """``(P, low_res, low_res)`` float32 logits to ``P`` masks in the original frame, one full-size mask at a time."""
-    masks = [Masks.from_numpy(frame.logits_to_original(logits) > frame.spec.mask_threshold) for logits in low_res]
-    return Masks.concatenate(masks) if masks else Masks.empty(frame.height, frame.width)
+    return Prediction(Masks.from_logits(low_res, frame), scores, low_res, chosen, prompts)

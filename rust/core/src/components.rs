@@ -1,7 +1,8 @@
 //! Connected components, run by run.
 
 use crate::error::Result;
-use crate::rle::{MaskBuf, Masks};
+use crate::parallel::{STEP, map_items};
+use crate::rle::{MaskBuf, Masks, each_segment};
 
 /// Which pixels touch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,46 +21,38 @@ pub enum Connectivity {
 /// # Errors
 /// None for masks that passed [`Masks::new`].
 pub fn components(masks: Masks<'_>, connectivity: Connectivity) -> Result<(MaskBuf, Vec<i64>)> {
-    let mut out = MaskBuf::default();
-    let mut parents = Vec::new();
-    for mask in 0..masks.len() {
-        let pieces = split(masks, mask, connectivity);
+    let work = masks.run_count() * STEP;
+    let parts = map_items(masks.len(), work, |mask, (): &mut (), part: &mut (MaskBuf, Vec<i64>)| {
+        let pieces = split(masks.runs(mask), masks.size().height(), connectivity);
         for piece in pieces.chunk_by(|a, b| a.root == b.root) {
-            out.push(masks.size().pixels(), piece.iter().map(|segment| (segment.start, segment.end)));
-            parents.push(mask as i64);
+            part.0.push(masks.size().pixels(), piece.iter().map(|segment| (segment.start, segment.end)));
+            part.1.push(mask as i64);
         }
-    }
-    Ok((out, parents))
+        Ok(())
+    })?;
+    let (pieces, parents): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    Ok((MaskBuf::concatenate(pieces), parents.concat()))
 }
 
 /// Foreground within one column, as column-major positions, and the first segment of its piece.
 #[derive(Clone, Copy)]
-struct Segment {
-    start: usize,
-    end: usize,
-    root: usize,
+pub(crate) struct Segment {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) root: usize,
 }
 
 /// The segments of one mask, piece by piece.
-fn split(masks: Masks<'_>, mask: usize, connectivity: Connectivity) -> Vec<Segment> {
-    let height = masks.size().height();
+pub(crate) fn split(runs: &[u32], height: usize, connectivity: Connectivity) -> Vec<Segment> {
     let reach = match connectivity {
         Connectivity::Four => 0,
         Connectivity::Eight => 1,
     };
     let mut segments: Vec<Segment> = Vec::new();
-    for (start, end) in masks.intervals(mask) {
-        let mut start = start;
-        while start < end {
-            let cut = end.min((start / height + 1) * height);
-            // Zero-length background runs leave one stretch in two pieces; they are still one segment.
-            match segments.last_mut() {
-                Some(last) if last.end == start && start % height != 0 => last.end = cut,
-                _ => segments.push(Segment { start, end: cut, root: segments.len() }),
-            }
-            start = cut;
-        }
-    }
+    each_segment(runs, height, |x, top, bottom| {
+        let (start, end) = (x * height + top, x * height + bottom);
+        segments.push(Segment { start, end, root: segments.len() });
+    });
     // `left` runs over the column before while `right` runs over the column.
     let mut left = 0;
     for right in 0..segments.len() {

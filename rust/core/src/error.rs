@@ -38,6 +38,18 @@ pub enum Error {
         /// The first row that has some.
         row: usize,
     },
+    /// A window that reaches beyond the masks it is cut out of.
+    #[error("a window of {size} pixels from row {top} and column {left} does not lie within {of} (height x width)")]
+    Window {
+        /// Its first row.
+        top: i64,
+        /// Its first column.
+        left: i64,
+        /// Its size.
+        size: Size,
+        /// The size of the masks.
+        of: Size,
+    },
     /// Masks that do not fit into memory.
     #[error("not enough memory for {count} mask(s) of {size} pixels (height x width)")]
     Memory {
@@ -76,6 +88,14 @@ pub enum Error {
     EmptyMask {
         /// Index of the mask in its batch.
         mask: usize,
+    },
+    /// A logit that is not a number, or infinite.
+    #[error("map {map} holds the logit {value}")]
+    Logit {
+        /// Index of the map in its batch.
+        map: usize,
+        /// The logit.
+        value: f32,
     },
     /// A box that cannot be moved.
     #[error("box {index}: {reason}")]

@@ -171,8 +171,10 @@ impl Layout {
                 if depth > 0 {
                     deeper.push(column - first, depth - 1, from as u16, to as u16);
                 } else if deeper.affords(column - first + 1 - (self.starts.len() - base)) {
-                    self.starts.resize(base + column - first, 0);
-                    self.ends.resize(base + column - first, 0);
+                    if self.starts.len() - base < column - first {
+                        self.starts.resize(base + column - first, 0);
+                        self.ends.resize(base + column - first, 0);
+                    }
                     self.starts.push(from as u16);
                     self.ends.push(to as u16);
                 }

@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 
 /// Elementary steps (about a nanosecond each) a thread must have to do to be worth starting.
 const STEPS_PER_THREAD: usize = 500_000;
+/// Elementary steps of a run, of most kernels.
+pub(crate) const STEP: usize = 10;
 /// Shares of a batch a thread gets, so that uneven items even out.
 const SHARES_PER_THREAD: usize = 8;
 /// How often the calling thread asks whether to go on.

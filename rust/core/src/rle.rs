@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::error::{BatchError, Error, Result, RleError, SizeError};
 use crate::parallel::map_items;
+use crate::sets::merged;
 
 /// Height and width of a mask: at least one pixel, at most `u32::MAX`, so that every run fits 32 bits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -125,6 +126,20 @@ pub(crate) fn intervals(runs: &[u32]) -> impl Iterator<Item = (usize, usize)> + 
     })
 }
 
+/// Call `visit` with the column, the top and the bottom of every stretch of foreground of `runs`, cut at column ends.
+#[inline]
+pub(crate) fn each_segment(runs: &[u32], height: usize, mut visit: impl FnMut(usize, usize, usize)) {
+    // Zero-length background runs leave one stretch in two pieces.
+    for (mut start, end) in merged(intervals(runs)) {
+        while start < end {
+            let x = start / height;
+            let cut = end.min((x + 1) * height);
+            visit(x, start - x * height, cut - x * height);
+            start = cut;
+        }
+    }
+}
+
 /// Check that `offsets` rise from 0 to `length`.
 pub(crate) fn check_offsets(offsets: &[i64], length: usize, name: &'static str, of: &'static str) -> Result<()> {
     let bounded = offsets.first() == Some(&0) && offsets.last().is_some_and(|&last| last as u64 == length as u64);
@@ -178,7 +193,8 @@ impl MaskBuf {
         Ok(Self::concatenate(map_items(count, work, push)?))
     }
 
-    fn concatenate(parts: Vec<Self>) -> Self {
+    /// The masks of all parts, in order.
+    pub(crate) fn concatenate(parts: Vec<Self>) -> Self {
         let mut parts = parts.into_iter();
         let mut all = parts.next().unwrap_or_default();
         for part in parts {

@@ -56,6 +56,14 @@ pub fn subtract(a: Masks<'_>, b: Masks<'_>) -> Result<MaskBuf> {
     combine(a, b, |a, b| a && !b)
 }
 
+/// What either `a[i]` or `b[i]` holds, but not both; `b` has as many masks as `a`, or one for all.
+///
+/// # Errors
+/// [`SizeError::Mismatch`] or [`BatchError::Length`] if sizes or numbers of masks do not fit.
+pub fn difference(a: Masks<'_>, b: Masks<'_>) -> Result<MaskBuf> {
+    combine(a, b, |a, b| a != b)
+}
+
 fn combine(a: Masks<'_>, b: Masks<'_>, keep: fn(bool, bool) -> bool) -> Result<MaskBuf> {
     check_partner(a, b, "b", &[a.len(), 1])?;
     let work = a.run_count() + b.run_count() * if b.len() == 1 { a.len() } else { 1 };

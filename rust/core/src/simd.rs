@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 pub enum Level {
     /// What every CPU of the architecture has.
     Portable,
-    /// x86-64 with AVX2, BMI1, BMI2, LZCNT and POPCNT.
+    /// x86-64 with AVX2, BMI1, BMI2, FMA, LZCNT and POPCNT.
     Avx2,
     /// The above with AVX-512 F, BW, CD, DQ, VL and VPOPCNTDQ.
     Avx512,
@@ -58,6 +58,7 @@ fn best() -> Level {
         is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("lzcnt")
             && is_x86_feature_detected!("popcnt"),
         is_x86_feature_detected!("avx512f")
@@ -113,13 +114,13 @@ fn run_on<K: Kernel>(_: Level, kernel: K) -> K::Output {
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "intrinsics")]
 fn run_on<K: Kernel>(level: Level, kernel: K) -> K::Output {
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,fma,lzcnt,popcnt")]
     fn avx2<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(x86::Avx2(()))
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vpopcntdq")]
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,fma,lzcnt,popcnt")]
     fn avx512<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(x86::Avx512(()))
     }

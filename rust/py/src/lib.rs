@@ -4,7 +4,9 @@ mod convert;
 mod distances;
 mod masks;
 mod metrics;
+mod polygons;
 mod prompts;
+mod shapes;
 mod view;
 
 use pyo3::prelude::*;
@@ -21,14 +23,23 @@ mod _rust {
     use super::distances::distance_transform;
     #[pymodule_export]
     use super::masks::{
-        bits_to_masks, bits_to_rle, check_rle, flatten_polygons, masks_to_bits, masks_to_rle, polygons_to_bits,
-        polygons_to_masks, polygons_to_rle, rle_area, rle_area_average, rle_bbox, rle_canonical, rle_components,
-        rle_intersect_pairs, rle_subtract_pairs, rle_to_bits, rle_to_masks, rle_to_strings, rle_union, strings_to_rle,
+        bits_to_masks, bits_to_rle, check_rle, masks_to_bits, masks_to_rle, rle_area, rle_area_average, rle_bbox,
+        rle_canonical, rle_components, rle_intersect_pairs, rle_subtract_pairs, rle_to_bits, rle_to_masks,
+        rle_to_strings, rle_union, strings_to_rle,
     };
     #[pymodule_export]
     use super::metrics::{boundaries, boundary_counts, overlap_counts, rle_pairwise_iou, surface_distances};
     #[pymodule_export]
-    use super::prompts::{jitter_boxes, sample_points};
+    use super::polygons::{flatten_polygons, polygons_to_bits, polygons_to_masks, polygons_to_rle};
+    #[pymodule_export]
+    use super::prompts::{
+        boxes_to_rle, jitter_boxes, logits_to_bits, logits_to_rle, rle_centroid_inside, rle_complement, rle_deepest,
+        rle_difference_pairs, rle_farthest, rle_ring, sample_points,
+    };
+    #[pymodule_export]
+    use super::shapes::{
+        labels_to_rle, rle_crop, rle_fill_holes, rle_outlines, rle_remove_small, rle_resize, rle_to_labels,
+    };
 
     /// Ctrl-C reaches running kernels; an instruction set that was asked for and is not there stops the import.
     #[pymodule_init]

@@ -1,15 +1,13 @@
 //! Masks: encoding, decoding, polygons, strings, measures, sets, components, area average.
 
-use numpy::ndarray::Ix1;
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods, PyUntypedArrayMethods};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyFloat, PyInt, PyList};
+use pyo3::types::PyBytes;
 use samfast_core as core;
 
-use crate::convert::{
-    Rle, RleArrays, Words, array, call, fill_masks, pixels, size, to_arrays, to_python, to_rows, to_words,
-};
+use crate::convert::{Rle, RleArrays, Words, call, fill_masks, pixels, size, to_arrays, to_python, to_rows, to_words};
+use crate::shapes;
 
 /// Encode (N, H, W) masks, uint8 or bool; every value that is not 0 is foreground.
 #[pyfunction]
@@ -79,140 +77,6 @@ pub(crate) fn rle_to_bits<'py>(
     let rle = Rle::new(counts, offsets)?;
     let masks = rle.masks(height, width)?;
     to_words(py, call(py, || core::decode_bits(masks))?)
-}
-
-/// Objects of polygons, borrowed from numpy.
-struct Objects<'py> {
-    coords: PyReadonlyArray<'py, f64, Ix1>,
-    polygon_offsets: PyReadonlyArray<'py, i64, Ix1>,
-    object_offsets: PyReadonlyArray<'py, i64, Ix1>,
-}
-
-impl<'py> Objects<'py> {
-    fn new(
-        coords: &Bound<'py, PyAny>,
-        polygon_offsets: &Bound<'py, PyAny>,
-        object_offsets: &Bound<'py, PyAny>,
-    ) -> PyResult<Self> {
-        Ok(Self {
-            coords: array(coords, "coords")?,
-            polygon_offsets: array(polygon_offsets, "polygon_offsets")?,
-            object_offsets: array(object_offsets, "object_offsets")?,
-        })
-    }
-
-    fn polygons(&self) -> PyResult<core::Polygons<'_>> {
-        let (coords, polygons) = (self.coords.as_slice()?, self.polygon_offsets.as_slice()?);
-        core::Polygons::new(coords, polygons, self.object_offsets.as_slice()?).map_err(to_python)
-    }
-}
-
-fn rule(name: &str) -> PyResult<core::Rule> {
-    match name {
-        "coco" => Ok(core::Rule::Coco),
-        "pixel-center" => Ok(core::Rule::PixelCenter),
-        other => Err(PyValueError::new_err(format!("rule is {other:?}, expected 'coco' or 'pixel-center'"))),
-    }
-}
-
-/// Rasterise objects of polygons, each the union of its polygons.
-#[pyfunction]
-#[pyo3(signature = (coords, polygon_offsets, object_offsets, height, width, rule="coco"))]
-pub(crate) fn polygons_to_rle<'py>(
-    py: Python<'py>,
-    coords: &Bound<'py, PyAny>,
-    polygon_offsets: &Bound<'py, PyAny>,
-    object_offsets: &Bound<'py, PyAny>,
-    height: i64,
-    width: i64,
-    rule: &str,
-) -> PyResult<RleArrays<'py>> {
-    let objects = Objects::new(coords, polygon_offsets, object_offsets)?;
-    let (polygons, size, rule) = (objects.polygons()?, size(height, width)?, self::rule(rule)?);
-    Ok(to_arrays(py, call(py, || core::rasterize(polygons, size, rule))?))
-}
-
-/// As `polygons_to_rle`, to (N, height, ceil(width / 64)) uint64.
-#[pyfunction]
-#[pyo3(signature = (coords, polygon_offsets, object_offsets, height, width, rule="coco"))]
-pub(crate) fn polygons_to_bits<'py>(
-    py: Python<'py>,
-    coords: &Bound<'py, PyAny>,
-    polygon_offsets: &Bound<'py, PyAny>,
-    object_offsets: &Bound<'py, PyAny>,
-    height: i64,
-    width: i64,
-    rule: &str,
-) -> PyResult<Bound<'py, PyArray3<u64>>> {
-    let objects = Objects::new(coords, polygon_offsets, object_offsets)?;
-    let (polygons, size, rule) = (objects.polygons()?, size(height, width)?, self::rule(rule)?);
-    to_words(py, call(py, || core::rasterize_bits(polygons, size, rule))?)
-}
-
-/// As `polygons_to_rle`, to (N, height, width) uint8, 0 or 1.
-#[pyfunction]
-#[pyo3(signature = (coords, polygon_offsets, object_offsets, height, width, rule="coco", out=None))]
-#[expect(clippy::too_many_arguments, reason = "polygons, a size and a rule, flat")]
-pub(crate) fn polygons_to_masks<'py>(
-    py: Python<'py>,
-    coords: &Bound<'py, PyAny>,
-    polygon_offsets: &Bound<'py, PyAny>,
-    object_offsets: &Bound<'py, PyAny>,
-    height: i64,
-    width: i64,
-    rule: &str,
-    out: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyArray3<u8>>> {
-    let objects = Objects::new(coords, polygon_offsets, object_offsets)?;
-    let (polygons, size, rule) = (objects.polygons()?, size(height, width)?, self::rule(rule)?);
-    fill_masks(py, polygons.len(), size, out, |pixels| core::rasterize_into(polygons, size, rule, pixels))
-}
-
-/// Objects of polygons, lists of lists of lists of numbers, as `coords`, `polygon_offsets` and `object_offsets`.
-///
-/// A polygon is a list or a tuple of numbers; anything else is handed to `convert`, which returns a float64 array of one
-/// dimension.
-#[pyfunction]
-pub(crate) fn flatten_polygons<'py>(
-    py: Python<'py>,
-    objects: Vec<Vec<Bound<'py, PyAny>>>,
-    convert: &Bound<'py, PyAny>,
-) -> PyResult<PolygonArrays<'py>> {
-    let mut coords: Vec<f64> = Vec::new();
-    let (mut polygon_offsets, mut object_offsets) = (vec![0], vec![0]);
-    for (index, polygons) in objects.iter().enumerate() {
-        for (part, polygon) in polygons.iter().enumerate() {
-            let start = coords.len();
-            if !extend(&mut coords, polygon) {
-                coords.truncate(start);
-                let converted = convert.call1((polygon, index, part))?;
-                coords.extend_from_slice(array::<f64, Ix1>(&converted, "polygon")?.as_slice()?);
-            }
-            polygon_offsets.push(coords.len() as i64);
-        }
-        object_offsets.push(polygon_offsets.len() as i64 - 1);
-    }
-    Ok((coords.into_pyarray(py), polygon_offsets.into_pyarray(py), object_offsets.into_pyarray(py)))
-}
-
-/// `coords`, `polygon_offsets` and `object_offsets`.
-type PolygonArrays<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
-
-/// Append the numbers of a flat list; false if it is none.
-fn extend(coords: &mut Vec<f64>, polygon: &Bound<'_, PyAny>) -> bool {
-    let Ok(numbers) = polygon.cast_exact::<PyList>() else { return false };
-    coords.reserve(numbers.len());
-    for number in numbers {
-        let Ok(value) = number.cast_exact::<PyFloat>().map(|number| number.value()) else {
-            match number.cast_exact::<PyInt>().map(|number| number.extract::<f64>()) {
-                Ok(Ok(value)) => coords.push(value),
-                _ => return false,
-            }
-            continue;
-        };
-        coords.push(value);
-    }
-    true
 }
 
 /// The compressed COCO string of each mask.
@@ -357,11 +221,7 @@ pub(crate) fn rle_components<'py>(
     width: i64,
     connectivity: i64,
 ) -> PyResult<PieceArrays<'py>> {
-    let connectivity = match connectivity {
-        4 => core::Connectivity::Four,
-        8 => core::Connectivity::Eight,
-        other => return Err(PyValueError::new_err(format!("connectivity is {other}, expected 4 or 8"))),
-    };
+    let connectivity = shapes::connectivity(connectivity)?;
     let rle = Rle::new(counts, offsets)?;
     let masks = rle.masks(height, width)?;
     let (pieces, parents) = call(py, || core::components(masks, connectivity))?;

@@ -6,9 +6,9 @@ their typed face.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from samfast import _rust
 from samfast.errors import ConfigError, DataError
 from samfast.frames import Frame
+from samfast.masks.coco import polygon_coords, rle_runs, rle_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,21 @@ class Masks:
             raise DataError(str(error), where="masks") from None
 
     @classmethod
+    def from_packed(cls, words: NDArray[np.uint64], width: int) -> Masks:
+        """Encode ``(N, H, ceil(width / 64))`` uint64 as :meth:`packed` returns them.
+
+        >>> Masks.from_packed(np.array([[[0b101]]], np.uint64), 3).numpy().astype(int).tolist()
+        [[[1, 0, 1]]]
+
+        Raises:
+            DataError: another dtype or shape, or bits beyond the width.
+        """
+        try:
+            return cls(words.shape[1], width, *_rust.bits_to_rle(np.ascontiguousarray(words), width))
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise DataError(str(error), where="words", fix="(N, H, ceil(width / 64)) uint64") from None
+
+    @classmethod
     def from_rle(cls, rles: Sequence[Mapping[str, Any]]) -> Masks:
         """Read COCO run lengths: ``{"size": [height, width], "counts": ...}``, one dict a mask.
 
@@ -79,16 +95,16 @@ class Masks:
         """
         if not rles:
             raise DataError("no run lengths, so no mask size", where="rles", fix="Masks.empty(height, width)")
-        height, width = _rle_size(rles[0], 0)
+        height, width = rle_size(rles[0], 0)
         runs = []
         for index, rle in enumerate(rles):
-            if _rle_size(rle, index) != (height, width):
+            if rle_size(rle, index) != (height, width):
                 raise DataError(
                     f"mask {index} has size {list(rle['size'])}, mask 0 has {[height, width]}",
                     where=f"rles[{index}]",
                     fix="one batch holds masks of one image",
                 )
-            runs.append(_rle_runs(rle, index, height, width))
+            runs.append(rle_runs(rle, index, height, width))
         offsets = np.cumsum([0, *map(len, runs)], dtype=np.int64)
         return cls(height, width, *_rust.rle_canonical(np.concatenate(runs), offsets, height, width))
 
@@ -120,10 +136,43 @@ class Masks:
             DataError: what is not a polygon or not finite, or a mask without pixels; names the object's index.
         """
         try:
-            counts, offsets = _rust.polygons_to_rle(*_rust.flatten_polygons(objects, _polygon), height, width, rule)
+            counts, offsets = _rust.polygons_to_rle(
+                *_rust.flatten_polygons(objects, polygon_coords), height, width, rule
+            )
         except (TypeError, ValueError) as error:
             raise DataError(str(error), where="polygons") from None
         return cls(height, width, counts, offsets)
+
+    @classmethod
+    def from_logits(cls, logits: NDArray[np.float32], frame: Frame, *, threshold: float | None = None) -> Masks:
+        """What a decoder's ``(N, low_res, low_res)`` float32 logits, low-res frame, say about the original image.
+
+        Pixel for pixel what torch makes of each map by its two bilinear ``interpolate`` calls in float32 on a CPU with
+        FMA: to the model frame, crop the padding, to the original size; then ``> threshold``. Full-size logits are
+        never made.
+
+        Args:
+            logits: one map a mask.
+            frame: of the image they are about.
+            threshold: the logit above which a pixel is foreground; None for the spec's ``mask_threshold``.
+
+        Raises:
+            DataError: logits of another dtype or shape, or a logit that is not finite; names the map.
+        """
+        spec, logits = frame.spec, np.asarray(logits)
+        if logits.dtype != np.float32 or logits.shape[1:] != (spec.low_res, spec.low_res):
+            raise DataError(
+                f"logits are {logits.dtype} of shape {logits.shape}",
+                where="logits",
+                fix=f"pass float32 of shape (N, {spec.low_res}, {spec.low_res})",
+            )
+        threshold = spec.mask_threshold if threshold is None else threshold
+        way = (spec.size, *frame.resized, frame.height, frame.width, threshold)
+        try:
+            counts, offsets = _rust.logits_to_rle(np.ascontiguousarray(logits), *way)
+        except ValueError as error:
+            raise DataError(str(error), where="logits") from None
+        return cls(frame.height, frame.width, counts, offsets)
 
     @classmethod
     def concatenate(cls, batches: Sequence[Masks]) -> Masks:
@@ -156,9 +205,24 @@ class Masks:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def numpy(self) -> NDArray[np.bool_]:
-        """``(N, H, W)`` bool."""
-        return _rust.rle_to_masks(*self._rle).view(np.bool_)
+    def numpy(self, *, out: NDArray[np.bool_] | NDArray[np.uint8] | None = None) -> NDArray[np.bool_]:
+        """``(N, H, W)`` bool; ``out``, C-contiguous bool or uint8 of that shape, is written to if it is given.
+
+        Raises:
+            ConfigError: an ``out`` of another shape, dtype or order, or one that is read-only.
+        """
+        try:
+            return _rust.rle_to_masks(*self._rle, out).view(np.bool_)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(str(error), where="out") from None
+
+    def packed(self) -> NDArray[np.uint64]:
+        """``(N, H, ceil(W / 64))`` uint64: pixel ``x`` is bit ``x % 64`` of word ``x // 64``; zeros beyond the width.
+
+        >>> Masks.from_numpy(np.array([[True, False, True]])).packed().tolist()
+        [[[5]]]
+        """
+        return _rust.rle_to_bits(*self._rle)
 
     def rle(self) -> list[dict[str, Any]]:
         """Compressed COCO run lengths, ready for JSON: ``{"size": [height, width], "counts": str}``."""
@@ -205,10 +269,90 @@ class Masks:
         counts, offsets, parents = _rust.rle_components(*self._rle, connectivity)
         return self._with(counts, offsets), parents
 
+    def fill_holes(
+        self, *, max_area: int | None = None, connectivity: Literal[4, 8] = 4, at_border: bool = False
+    ) -> Masks:
+        """Each mask with its holes filled: the connected pieces of its background that do not touch the border.
+
+        With the defaults, ``scipy.ndimage.binary_fill_holes``; with ``connectivity=8, at_border=True``, what
+        ``segment_anything`` does to holes of less than ``max_area + 1`` pixels (``remove_small_regions``).
+
+        >>> ring = np.ones((3, 3), bool)
+        >>> ring[1, 1] = False
+        >>> Masks.from_numpy(ring).fill_holes().area()
+        array([9])
+
+        Args:
+            max_area: of the largest hole to fill, in pixels; None for any.
+            connectivity: of the background's pixels.
+            at_border: also fill pieces that touch the border.
+
+        Raises:
+            ConfigError: a negative ``max_area``, or a ``connectivity`` that is neither 4 nor 8.
+        """
+        limit = 2**64 - 1 if max_area is None else max_area
+        return self._with(*_option(_rust.rle_fill_holes, *self._rle, connectivity, limit, at_border))
+
+    def remove_small(self, min_area: int, *, connectivity: Literal[4, 8] = 8, keep_largest: bool = False) -> Masks:
+        """Each mask without its connected pieces of fewer than ``min_area`` pixels.
+
+        Args:
+            min_area: of the smallest piece to keep, in pixels.
+            connectivity: of the pieces' pixels.
+            keep_largest: where all pieces are smaller, keep the largest, the first of several in column-major order.
+
+        Raises:
+            ConfigError: a negative ``min_area``, or a ``connectivity`` that is neither 4 nor 8.
+        """
+        return self._with(*_option(_rust.rle_remove_small, *self._rle, connectivity, min_area, keep_largest))
+
+    def crop(self, top: int, left: int, height: int, width: int) -> Masks:
+        """The part of each mask in a window of ``height x width`` pixels from row ``top`` and column ``left`` on.
+
+        Raises:
+            ConfigError: a window that does not lie within the masks, or has no pixels.
+        """
+        return Masks(height, width, *_option(_rust.rle_crop, *self._rle, top, left, height, width))
+
+    def resize(self, height: int, width: int) -> Masks:
+        """Each mask at another size: a new pixel takes the pixel its centre lies in.
+
+        ``torch``'s ``nearest-exact``, in exact arithmetic.
+
+        Raises:
+            ConfigError: a size without pixels.
+        """
+        return Masks(height, width, *_option(_rust.rle_resize, *self._rle, height, width))
+
+    def polygons(
+        self, *, holes: Literal["bridge", "drop"] = "bridge", connectivity: Literal[4, 8] = 8
+    ) -> list[list[NDArray[np.int64]]]:
+        """The outline of every connected piece of every mask: ``N`` lists of ``(K, 2)`` int64 (x, y), original frame.
+
+        Corners are those of pixels, 0 to width and 0 to height, clockwise (y is down) along the pixels' sides, so
+        :meth:`from_polygons` gives the same masks back, unless holes were dropped.
+
+        >>> Masks.from_numpy(np.ones((2, 3), bool)).polygons()[0][0].tolist()
+        [[0, 0], [3, 0], [3, 2], [0, 2]]
+
+        Args:
+            holes: ``"bridge"`` runs on to each hole, around it, and back on the same line; ``"drop"`` covers holes.
+            connectivity: of the pieces' pixels.
+
+        Raises:
+            ConfigError: another ``holes``, or a ``connectivity`` that is neither 4 nor 8.
+        """
+        if holes not in ("bridge", "drop"):
+            raise ConfigError(f"holes is {holes!r}, expected 'bridge' or 'drop'", where="holes")
+        coords, polygon_ends, mask_ends = _option(_rust.rle_outlines, *self._rle, connectivity, holes == "bridge")
+        polygons = [polygon.reshape(-1, 2) for polygon in np.split(coords, polygon_ends[:-1])] if len(coords) else []
+        return [polygons[start:end] for start, end in pairwise([0, *mask_ends])]
+
     def rasterize(self, frame: Frame) -> NDArray[np.float32]:
         """``(N, low_res, low_res)`` float32, low-res frame: the mean of each mask over the on-image part of each cell.
 
-        0 where a cell lies off the image; :meth:`Frame.coverage` says how much of it does not.
+        Straight from the runs: no mask is unpacked. 0 where a cell lies off the image; :meth:`Frame.coverage` says how
+        much of it does not. Compare with 0.5 for hard targets.
 
         Raises:
             ConfigError: a frame of another image size.
@@ -244,45 +388,9 @@ class Masks:
             )
 
 
-def _rle_size(rle: Mapping[str, Any], index: int) -> tuple[int, int]:
+def _option(kernel: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a kernel on checked masks: what it refuses then is an option."""
     try:
-        height, width = map(operator.index, rle["size"])
-    except (KeyError, TypeError, ValueError):
-        raise DataError(
-            f"mask {index} has no size of two integers",
-            where=f"rles[{index}]",
-            fix='expected {"size": [height, width], "counts": ...}',
-        ) from None
-    return height, width
-
-
-def _rle_runs(rle: Mapping[str, Any], index: int, height: int, width: int) -> NDArray[np.uint32]:
-    """The checked runs of one COCO dict."""
-    counts = rle.get("counts")
-    try:
-        if isinstance(counts, str):
-            counts = counts.encode("ascii")
-        if isinstance(counts, bytes):
-            return _rust.strings_to_rle([counts], height, width)[0]
-        runs = np.asarray(counts)
-        if runs.ndim != 1 or runs.dtype.kind not in "iu" or (len(runs) and not 0 <= runs.min() <= runs.max() < 2**32):
-            raise ValueError("counts must be a compressed string or a list of non-negative integers")
-        runs = np.ascontiguousarray(runs, np.uint32)
-        _rust.check_rle(runs, np.array([0, len(runs)]), height, width)
-    except ValueError as error:
-        raise DataError(f"mask {index}: {str(error).removeprefix('mask 0: ')}", where=f"rles[{index}]") from None
-    return runs
-
-
-def _polygon(polygon: ArrayLike, index: int, part: int) -> NDArray[np.float64]:
-    try:
-        coords = np.asarray(polygon, np.float64)
-    except (OverflowError, TypeError, ValueError):
-        raise DataError(f"object {index}, polygon {part} is not a list of numbers", where=f"objects[{index}]") from None
-    if coords.ndim == 0:
-        raise DataError(
-            f"object {index} is a flat list of numbers",
-            where=f"objects[{index}]",
-            fix="an object is a list of polygons: [[x0, y0, x1, y1, ...], ...]",
-        )
-    return coords.ravel()
+        return kernel(*arguments)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None

@@ -1,0 +1,69 @@
+"""Polygons to pixels without run lengths in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from samfast import _rust
+from samfast.errors import DataError
+from samfast.masks.coco import polygon_coords
+
+
+def polygons_to_numpy(
+    objects: Sequence[Sequence[ArrayLike]],
+    height: int,
+    width: int,
+    *,
+    rule: Literal["coco", "pixel-center"] = "coco",
+    out: NDArray[np.bool_] | NDArray[np.uint8] | None = None,
+) -> NDArray[np.bool_]:
+    """``(N, height, width)`` bool, what ``Masks.from_polygons(...).numpy()`` returns, several times as fast.
+
+    >>> polygons_to_numpy([[[0, 0, 9, 0, 9, 9, 0, 9]]], 20, 20).sum()
+    np.int64(81)
+
+    Args:
+        objects: ``N`` lists of polygons, as :meth:`Masks.from_polygons` takes them.
+        height: of the masks, in pixels.
+        width: of the masks, in pixels.
+        rule: which pixels belong to a polygon, see :meth:`Masks.from_polygons`.
+        out: C-contiguous bool or uint8 of that shape, written to and returned as bool.
+
+    Raises:
+        DataError: what is not a polygon or not finite, a mask without pixels, or an ``out`` that does not fit.
+    """
+    masks: NDArray[np.uint8] = _call(_rust.polygons_to_masks, objects, height, width, rule, out)
+    return masks.view(np.bool_)
+
+
+def polygons_to_packed(
+    objects: Sequence[Sequence[ArrayLike]],
+    height: int,
+    width: int,
+    *,
+    rule: Literal["coco", "pixel-center"] = "coco",
+) -> NDArray[np.uint64]:
+    """``(N, height, ceil(width / 64))`` uint64, what ``Masks.from_polygons(...).packed()`` returns.
+
+    Args:
+        objects: ``N`` lists of polygons, as :meth:`Masks.from_polygons` takes them.
+        height: of the masks, in pixels.
+        width: of the masks, in pixels.
+        rule: which pixels belong to a polygon, see :meth:`Masks.from_polygons`.
+
+    Raises:
+        DataError: what is not a polygon or not finite, or a mask without pixels.
+    """
+    packed: NDArray[np.uint64] = _call(_rust.polygons_to_bits, objects, height, width, rule)
+    return packed
+
+
+def _call(kernel: Any, objects: Sequence[Sequence[ArrayLike]], *arguments: Any) -> Any:
+    try:
+        return kernel(*_rust.flatten_polygons(objects, polygon_coords), *arguments)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise DataError(str(error), where="polygons") from None

@@ -1,0 +1,106 @@
+"""Corrective clicks: where an answer is wrong."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samfast import _rust
+from samfast.errors import ConfigError
+from samfast.masks import Masks
+from samfast.prompts.draws import check_keys, draw, visible
+from samfast.prompts.values import NEGATIVE, PADDING, POSITIVE
+
+
+def corrective_clicks(
+    prediction: Masks,
+    target: Masks,
+    keys: NDArray[np.uint64] | None = None,
+    *,
+    rule: Literal["center", "random"] = "center",
+    clicked: NDArray[np.floating] | None = None,
+    ignore: Masks | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """One click for each prediction, on what it misses or on what it has too much.
+
+    ``"center"`` is RITM's evaluation rule (Sofiiuk, Petrov, Konushin 2021): the deepest pixel of either error region,
+    see :func:`~samfast.prompts.center_points`, whichever is deeper; what is too much if they are equally deep.
+    ``"random"`` is the training rule of SAM 2: a uniform pixel of both regions together.
+
+    Args:
+        prediction: ``N`` masks.
+        target: ``N`` masks of the same size.
+        keys: ``(N,)`` uint64, see :func:`~samfast.prompts.draw_keys`; for ``"random"`` alone.
+        rule: ``"center"`` or ``"random"``.
+        clicked: ``(N, M, 2)`` (x, y) pixel indices, original frame, of earlier clicks that ``"center"`` must not
+            repeat; rows of NaN are none.
+        ignore: pixels where nothing is wrong: one mask for all, one each, or none.
+
+    Returns:
+        ``(N, 2)`` float32 (x, y) pixel indices, original frame, and ``(N,)`` int64 labels: 1 on what is missed, 0 on
+        what is too much; -10 (padding) with the point (0, 0) where there is nothing to correct.
+
+    Raises:
+        ConfigError: masks that do not pair, an unknown rule, or ``keys`` or ``clicked`` that do not fit it.
+    """
+    if len(prediction) != len(target):
+        raise ConfigError(f"{len(prediction)} predictions for {len(target)} targets", where="prediction")
+    if rule == "center":
+        if keys is not None:
+            raise ConfigError("the center rule draws nothing, so it takes no keys", where="keys")
+        return _center(prediction, target, _pixels(clicked, len(target)), ignore)
+    if rule == "random":
+        if keys is None or clicked is not None:
+            raise ConfigError("the random rule takes keys and no earlier clicks", where="rule")
+        check_keys(keys, len(target))
+        return _random(prediction, target, keys, ignore)
+    raise ConfigError(f"{rule!r} is no rule for clicks", where="rule", fix="center or random")
+
+
+def _center(
+    prediction: Masks, target: Masks, clicked: NDArray[np.int32], ignore: Masks | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    missed, extra = (
+        _rust.rle_deepest(region.counts, region.offsets, region.height, region.width, clicked)
+        for region in (visible(target.subtract(prediction), ignore), visible(prediction.subtract(target), ignore))
+    )
+    is_missed = missed[1] > extra[1]
+    is_wrong = (missed[1] > 0) | (extra[1] > 0)
+    points = np.where(is_missed[:, None], missed[0], extra[0]) * is_wrong[:, None]
+    labels = np.where(is_wrong, np.where(is_missed, POSITIVE, NEGATIVE), PADDING)
+    return points.astype(np.float32), labels.astype(np.int64)
+
+
+def _random(
+    prediction: Masks, target: Masks, keys: NDArray[np.uint64], ignore: Masks | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    size = (target.height, target.width)
+    target.subtract(prediction)  # says what does not pair
+    arrays = (target.counts, target.offsets, prediction.counts, prediction.offsets)
+    wrong = visible(Masks(*size, *_rust.rle_difference_pairs(*arrays, *size)), ignore)
+    (chosen,) = wrong.area().nonzero()
+    points = np.zeros((len(target), 2), np.float32)
+    labels = np.full(len(target), PADDING, np.int64)
+    points[chosen] = draw(wrong[chosen], keys[chosen], 1, b"clicks  ")[:, 0]
+    labels[chosen] = np.where(_holds(target[chosen], points[chosen]), POSITIVE, NEGATIVE)
+    return points, labels
+
+
+def _holds(masks: Masks, points: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """``(N,)`` bool: whether mask ``i`` holds the pixel ``points[i]``."""
+    x, y = points.astype(np.int64).T
+    position = np.arange(len(masks)) * (masks.height * masks.width) + x * masks.height + y
+    run = np.searchsorted(np.cumsum(masks.counts, dtype=np.int64), position, side="right")
+    return np.asarray((run - masks.offsets[:-1]) % 2 == 1)
+
+
+def _pixels(clicked: NDArray[np.floating] | None, count: int) -> NDArray[np.int32]:
+    if clicked is None:
+        return np.zeros((count, 0, 2), np.int32)
+    points = np.asarray(clicked, np.float64)
+    if points.ndim != 3 or points.shape[0] != count or points.shape[2] != 2:
+        raise ConfigError(f"clicked has shape {points.shape}, expected ({count}, M, 2)", where="clicked")
+    inside = np.isfinite(points) & (points >= 0) & (points < 2**31 - 1)
+    return np.where(inside, np.rint(np.where(inside, points, -1)), -1).astype(np.int32)

@@ -1,0 +1,69 @@
+"""Every instruction set gives the same answers, and what cannot be used is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from samfast import _rust
+
+SCRIPT = """
+import hashlib
+import numpy as np
+from samfast import _rust
+from samfast.masks import Masks, polygons_to_numpy
+rng = np.random.default_rng(0)
+digest = hashlib.sha256()
+for height, width in ((1, 1), (3, 64), (64, 65), (200, 300), (129, 31)):
+    masks = np.array([rng.random((height, width)) < density for density in (0.0, 0.02, 0.5, 1.0)])
+    masks[1, : height // 2, width // 3 :] ^= True
+    ours = Masks.from_numpy(masks)
+    assert np.array_equal(ours.numpy(), masks)
+    assert Masks.from_packed(ours.packed(), width) == ours
+    polygons = [[rng.uniform(-0.2, 1.2, (9, 2)) * (width, height)] for _ in range(4)]
+    for data in (ours.tobytes(), ours.packed().tobytes(), polygons_to_numpy(polygons, height, width).tobytes()):
+        digest.update(data)
+print(_rust.build_info()["simd"], digest.hexdigest())
+"""
+
+
+def run(level: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SAMFAST_SIMD": level}
+    return subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+
+
+def levels_of_this_cpu() -> list[str]:
+    levels = ["portable", "avx2", "avx512"]
+    done = subprocess.run(
+        [sys.executable, "-c", "from samfast import _rust; print(_rust.build_info()['simd'])"],
+        env={key: value for key, value in os.environ.items() if key != "SAMFAST_SIMD"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return levels[: levels.index(done.stdout.strip()) + 1]
+
+
+def test_every_level_gives_the_same_bytes() -> None:
+    answers = {}
+    for level in levels_of_this_cpu():
+        done = run(level)
+        assert done.returncode == 0, done.stderr
+        used, answers[level] = done.stdout.split()
+        assert used == level
+    assert len(set(answers.values())) == 1, answers
+
+
+@pytest.mark.parametrize("level", ["AVX2", "sse9"])
+def test_a_level_nobody_knows_stops_the_import(level: str) -> None:
+    done = run(level)
+    assert done.returncode != 0
+    assert "SAMFAST_SIMD" in done.stderr
+    assert "ImportError" in done.stderr
+
+
+def test_build_info_names_the_level() -> None:
+    assert _rust.build_info()["simd"] in ("portable", "avx2", "avx512")
