@@ -37,9 +37,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 def judged(root: Path, cache: Path, settings: dict[str, Any], seed: int, out: Path) -> tuple[float, float]:
     """The best validation IoU of a run, and the test IoU of that epoch's weights: the mean over point and box."""
     data = samfast.load_dataset(root)
-    run = samfast.train_decoder(
-        data, cache=cache, seed=seed, out=out, device="cpu", keep_finished=True, **settings
-    )
+    run = samfast.train_decoder(data, cache=cache, seed=seed, out=out, device="cpu", keep_finished=True, **settings)
     report = samfast.evaluate(run, data, cache=cache, baselines=False, device="cpu")
     tuned = [line.mean["iou"] for line in report.summary if line.role == "tuned"]
     return max(line["val_iou"] for line in run.metrics), float(np.mean(tuned))

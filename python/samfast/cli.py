@@ -125,9 +125,7 @@ _training = _options(
     click.option(
         "--regime", default="point+box", show_default=True, help="Prompts to train on: point, box, point+box, clicks."
     ),
-    click.option(
-        "--clicks", type=click.IntRange(1), help="Times a prompt of the clicks regime is asked: 8."
-    ),
+    click.option("--clicks", type=click.IntRange(1), help="Times a prompt of the clicks regime is asked: 8."),
     click.option("--recipe", default="default", show_default=True, help="Named settings, such as flood-study."),
     click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's."),
     click.option("--lr", type=float, help="Learning rate, instead of the recipe's."),

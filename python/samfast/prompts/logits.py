@@ -28,4 +28,5 @@ def mask_logits(masks: Masks, frame: Frame, *, epsilon: float = 1e-3) -> NDArray
     if not 0 < epsilon < 0.5:
         raise ConfigError(f"epsilon is {epsilon}, expected a number between 0 and 0.5", where="epsilon")
     covered = masks.rasterize(frame).astype(np.float64).clip(epsilon, 1 - epsilon)
-    return np.log(covered / (1 - covered)).astype(np.float32)
+    logits: NDArray[np.float32] = np.log(covered / (1 - covered)).astype(np.float32)
+    return logits
