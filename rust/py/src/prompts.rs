@@ -8,6 +8,9 @@ use samfast_core as core;
 
 use crate::convert::{Rle, RleArrays, array, call, size, to_arrays, to_python, to_rows, to_words};
 
+/// `(N, 2)` pixels and `(N,)` squared distances.
+type Deepest<'py> = (Bound<'py, PyArray2<i32>>, Bound<'py, PyArray1<i64>>);
+
 /// (N, k, 2) int32 (x, y): uniform pixels of each mask, distinct while it has enough.
 #[pyfunction]
 pub(crate) fn sample_points<'py>(
@@ -60,7 +63,7 @@ pub(crate) fn rle_deepest<'py>(
     height: i64,
     width: i64,
     excluded: &Bound<'py, PyAny>,
-) -> PyResult<(Bound<'py, PyArray2<i32>>, Bound<'py, PyArray1<i64>>)> {
+) -> PyResult<Deepest<'py>> {
     let rle = Rle::new(counts, offsets)?;
     let masks = rle.masks(height, width)?;
     let excluded = array::<i32, Ix3>(excluded, "excluded")?;
