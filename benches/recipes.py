@@ -20,7 +20,7 @@ from results import RESULTS, one_thread_each, table, write_section
 import samfast
 from samfast.train.schedules import Constant, Cosine
 
-COMMON = {"epochs": 20, "batch_size": 4, "prompts_per_object": 2}
+COMMON = {"epochs": 20, "batch_size": 4, "prompts_per_object": 2, "eval_interval": 4}
 ADAMW = {**COMMON, "loss": "bce+dice", "optimizer": "adamw", "weight_decay": 0.01}
 COSINE = {**ADAMW, "schedule": Cosine(warmup_epochs=1.0)}
 CANDIDATES: dict[str, dict[str, Any]] = {
@@ -40,7 +40,7 @@ def judged(root: Path, cache: Path, settings: dict[str, Any], seed: int, out: Pa
     run = samfast.train_decoder(data, cache=cache, seed=seed, out=out, device="cpu", keep_finished=True, **settings)
     report = samfast.evaluate(run, data, cache=cache, baselines=False, device="cpu")
     tuned = [line.mean["iou"] for line in report.summary if line.role == "tuned"]
-    return max(line["val_iou"] for line in run.metrics), float(np.mean(tuned))
+    return max(line.get("val_iou", 0.0) for line in run.metrics), float(np.mean(tuned))
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--candidates", nargs="+", default=list(CANDIDATES), choices=list(CANDIDATES))
-    parser.add_argument("--max-prompts", type=int, default=4, help="objects of an image in an epoch; bounds the time")
+    parser.add_argument("--max-prompts", type=int, default=2, help="objects of an image in an epoch; bounds the time")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time, one thread each")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--work", type=Path, help="a folder for the runs, which go on where they were interrupted")

@@ -83,6 +83,18 @@ def test_metrics_hold_the_untuned_model_and_every_epoch(run, dataset, cache) -> 
     assert metrics[run.selected_epoch]["val_iou_box"] == pytest.approx(np.mean(means), abs=1e-6)
 
 
+def test_epochs_between_judgements_train_alike_and_are_not_judged(run, dataset, cache, tmp_path) -> None:
+    settings = {**QUICK, "epochs": 5, "lr": 1e-3, "regime": "box", "seed": 3}
+    every = train_decoder(dataset, cache=cache, out=tmp_path / "every", **settings)
+    third = train_decoder(dataset, cache=cache, out=tmp_path / "third", eval_interval=3, **settings)
+    assert [line["epoch"] for line in third.metrics if "val_iou" in line] == [0, 3, 5]
+    for line, other in zip(every.metrics, third.metrics, strict=True):
+        assert line["loss"] == other["loss"]
+        assert other.get("val_iou", line["val_iou"]) == line["val_iou"]
+    judged = [line for line in third.metrics if "val_iou" in line]
+    assert third.selected_epoch == max(judged, key=lambda line: line["val_iou"])["epoch"]
+
+
 def test_the_whole_model_carries_the_tuned_weights(run, sam, dataset) -> None:
     tuned = run.segmenter(device="cpu").sam
     assert torch.equal(tuned.image_encoder.pos_embed, sam.image_encoder.pos_embed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,9 @@ def curves(metrics: Sequence[Mapping[str, Any]], name: str) -> str | None:
         for axes, series, title in zip(figure.subplots(1, 2), (losses, ious), ("loss", "IoU"), strict=True):
             for number, (key, values) in enumerate(series.items()):
                 colour = AFTER[number % len(AFTER)]
-                axes.plot(epochs, values, color=colour, lw=1.6, marker="o", ms=2.6, label=_plain_text(_spoken(key)))
+                known = [(epoch, value) for epoch, value in zip(epochs, values, strict=True) if isfinite(value)]
+                label = _plain_text(_spoken(key))
+                axes.plot(*zip(*known, strict=True), color=colour, lw=1.6, marker="o", ms=2.6, label=label)
             axes.set(xlabel="epoch", title=title)
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend(loc="best")

@@ -54,8 +54,9 @@ def train_decoder(
     """Train a model's prompt encoder and mask decoder from cached embeddings.
 
     The image encoder is never loaded for training: every image was encoded once, into the cache. Each epoch visits
-    every image of the train set once, with fresh prompts; after it the decoder is judged on the val set, and the best
-    epoch's weights are kept, those of the untuned model included. Labels are read as they are now.
+    every image of the train set once, with fresh prompts; after it, or every ``eval_interval`` epochs, the decoder is
+    judged on the val set, and the best epoch's weights are kept, those of the untuned model included. Labels are read
+    as they are now.
 
     An interrupted run that is started again with the same arguments continues after its last finished epoch, and ends
     with the weights it would have had. Ctrl-C loses the epoch at work.
@@ -200,13 +201,16 @@ def fit(
     segmenter = TorchSegmenter(sam, regime.contract, device=device)
     metrics: list[dict[str, Any]] = []
 
-    def finish_epoch(**line: Any) -> None:
-        watch = Stopwatch()
-        judged = validate(segmenter, dataset, val, read, regime.kinds, seed=config.seed)
-        is_best = not metrics or judged["val_iou"] > max(past["val_iou"] for past in metrics)
-        metrics.append({**line, **judged, "val_seconds": round(watch.seconds, 3)})
+    def finish_epoch(*, epoch: int, **line: Any) -> None:
+        is_best = False
+        metrics.append({"epoch": epoch, **line})
+        if epoch % config.eval_interval == 0 or epoch == config.epochs:
+            watch = Stopwatch()
+            judged = validate(segmenter, dataset, val, read, regime.kinds, seed=config.seed)
+            is_best = judged["val_iou"] > max(past.get("val_iou", -1.0) for past in metrics)
+            metrics[-1] |= {**judged, "val_seconds": round(watch.seconds, 3)}
         if is_best:
-            folder.save_best(sam.decoder_state(), epoch=line["epoch"])
+            folder.save_best(sam.decoder_state(), epoch=epoch)
         folder.save_epoch(sam.decoder_state(), trainer.optimizer.state_dict(), metrics)
         say(_line(metrics[-1], config.epochs, is_best=is_best))
 
@@ -322,5 +326,5 @@ def _line(line: dict[str, Any], epochs: int, *, is_best: bool) -> str:
     kinds = "  ".join(
         f"{name.removeprefix('val_iou_')} {value:.3f}" for name, value in line.items() if name.startswith("val_iou_")
     )
-    best = "  best" if is_best else ""
-    return f"epoch {line['epoch']:>3}/{epochs}  {loss}  val IoU {line['val_iou']:.4f}  ({kinds}){best}"
+    judged = f"  val IoU {line['val_iou']:.4f}  ({kinds})" if "val_iou" in line else ""
+    return f"epoch {line['epoch']:>3}/{epochs}  {loss}{judged}{'  best' if is_best else ''}"
