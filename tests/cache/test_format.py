@@ -143,7 +143,7 @@ def test_records_say_how_the_data_was_opened_and_what_was_written(photos: Callab
         (lambda text: text.replace('"version": 1', '"version": 2'), CacheError, "format 2"),
         (lambda text: text.replace("samfast-cache", "zarr"), CacheError, "no embedding cache"),
         (lambda text: text.replace('"size": 64', '"size": 32'), CorruptCacheError, "fingerprint"),
-        (lambda text: text.replace('"float16"', '"int8"'), CorruptCacheError, "damaged"),
+        (lambda text: text.replace('"float16"', '"complex64"'), CorruptCacheError, "damaged"),
         (lambda text: "[]", CacheError, "no embedding cache"),
     ],
 )

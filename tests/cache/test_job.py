@@ -154,7 +154,7 @@ def changed_decoder(sam: Any) -> dict[str, Any]:
     [
         (changed_weights, {"parts.weights"}),
         (changed_decoder, {"decoder"}),
-        (lambda sam: {"model": sam, "storage": "float32"}, {"storage"}),
+        (lambda sam: {"model": sam, "storage": "float32"}, {"storage.image_embeddings"}),
         (lambda sam: {"model": sam, "precision": "bfloat16"}, {"parts.precision"}),
     ],
 )

@@ -52,7 +52,7 @@ def verify_cache(folder: Path, manifest: Manifest) -> dict[str, int]:
 
 def damaged_rows(shard: Shard, manifest: Manifest, *, advance: Callable[[], None] | None = None) -> list[int]:
     """Rows of a shard whose features are not those that were written."""
-    features = {name: np.empty(shape, manifest.storage) for name, shape in manifest.features.items()}
+    features = {name: np.empty(shape, manifest.storage[name]) for name, shape in manifest.features.items()}
     files = FileHandles()
     damaged = []
     for row in range(len(shard)):

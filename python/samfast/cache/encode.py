@@ -72,12 +72,12 @@ class Encoder:
     def __init__(self, sam: Sam, manifest: Manifest, device: torch.device) -> None:
         self.device = device
         self._sam = sam.to(device).eval()
-        self._storage: torch.dtype = getattr(torch, manifest.storage)
+        self._storage = {name: getattr(torch, dtype) for name, dtype in manifest.storage.items()}
         self._is_bfloat16 = manifest.parts["precision"] == "bfloat16"
 
     @torch.inference_mode()
     def __call__(self, samples: Sequence[Sample], images: NDArray[np.float32]) -> Features:
-        """Encode ``(B, 3, size, size)`` images, model frame; features in the storage dtype."""
+        """Encode ``(B, 3, size, size)`` images, model frame; features in their storage dtypes."""
         try:
             with _exact_float32(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_bfloat16):
                 features = self._sam.encode(torch.from_numpy(images).to(self.device))
@@ -87,7 +87,7 @@ class Encoder:
                 where="batch_size",
                 fix="give a smaller batch_size and run again: it continues",
             ) from None
-        stored = {name: tensor.to(self._storage) for name, tensor in features.items()}
+        stored = {name: tensor.to(self._storage[name]) for name, tensor in features.items()}
         for name, tensor in stored.items():
             if not bool(tensor.isfinite().all()):
                 _explain_overflow(samples, name, features[name], tensor)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,10 @@ SHARD_SUFFIX = ".safetensors"
 SUSPECT_SUFFIX = ".suspect"
 
 Storage = Literal["float16", "float32"]
+"""Dtypes on disk that features of floats are converted to."""
+
+DTYPES = ("float16", "float32", "bool", "uint8", "int8", "int16", "int32", "int64")
+"""Dtypes on disk. Features of whole numbers are kept as they are computed."""
 
 Features = dict[str, NDArray[Any]]
 """Name to ``(n, ...)`` array: one row an image and view."""
@@ -41,7 +45,7 @@ class Manifest:
         model: the architecture's name.
         parts: what the fingerprint is made of.
         features: name to the shape of one row, in name order.
-        storage: dtype of the stored features.
+        storage: name to the dtype of a feature on disk.
         decode: how image files became pixels, as :meth:`~samfast.data.images.DecodeSpec.to_dict` says it.
         decoder: hex SHA-256 of the prompt encoder and mask decoder that came with the encoder.
     """
@@ -49,7 +53,7 @@ class Manifest:
     model: str
     parts: Mapping[str, Any]
     features: Mapping[str, tuple[int, ...]]
-    storage: Storage
+    storage: Mapping[str, str]
     decode: Mapping[str, Any]
     decoder: str
 
@@ -66,8 +70,7 @@ class Manifest:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row's features."""
-        values = sum(int(np.prod(shape)) for shape in self.features.values())
-        return values * np.dtype(self.storage).itemsize
+        return sum(int(np.prod(shape)) * np.dtype(self.storage[name]).itemsize for name, shape in self.features.items())
 
     def to_json(self) -> bytes:
         """The content of ``cache.json``."""
@@ -79,7 +82,7 @@ class Manifest:
                 "fingerprint": self.fingerprint,
                 "parts": dict(self.parts),
                 "features": {name: list(shape) for name, shape in sorted(self.features.items())},
-                "storage": self.storage,
+                "storage": dict(sorted(self.storage.items())),
                 "decode": dict(self.decode),
                 "decoder": self.decoder,
             }
@@ -127,11 +130,11 @@ def read_manifest(folder: Path) -> Manifest:
             model=content["model"],
             parts=content["parts"],
             features={name: tuple(shape) for name, shape in sorted(content["features"].items())},
-            storage=content["storage"],
+            storage={name: content["storage"][name] for name in sorted(content["features"])},
             decode=content["decode"],
             decoder=content["decoder"],
         )
-        intact = manifest.fingerprint == content["fingerprint"] and manifest.storage in get_args(Storage)
+        intact = manifest.fingerprint == content["fingerprint"] and set(manifest.storage.values()) <= set(DTYPES)
         assert_geometry = manifest.spec
     except FileNotFoundError:
         raise CacheError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ def cache_embeddings(
     checkpoint: str | Path | None = None,
     out: str | Path | None = None,
     precision: Precision | Literal["auto"] = "auto",
-    storage: Storage = "float16",
+    storage: Storage | Mapping[str, Storage] = "float16",
     batch_size: int | None = None,
     device: str = "auto",
     max_bad: float = 0.05,
@@ -62,7 +62,8 @@ def cache_embeddings(
         out: folder of the cache, new or made with the same arguments; ``<data set>-<model>.samcache`` by default.
         precision: of the computation; ``"auto"`` is that of the cache if there is one, else bfloat16 on CUDA devices
             that have it, else float32.
-        storage: dtype on disk; ``"float32"`` takes twice the room.
+        storage: dtype on disk, of all features or feature by feature; ``"float32"`` takes twice the room. Features of
+            whole numbers are kept as they are.
         batch_size: images encoded at once.
         device: ``"auto"`` takes a CUDA device if there is one.
         max_bad: the fraction of images that may fail to decode, before the job stops.
@@ -77,8 +78,6 @@ def cache_embeddings(
         DataError: more than ``max_bad`` of the images cannot be decoded.
         ConfigError: an option cannot be.
     """
-    if storage not in get_args(Storage):
-        raise ConfigError(f"storage={storage!r} is none of {', '.join(get_args(Storage))}", where="storage")
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch_size={batch_size} encodes nothing", where="batch_size", fix="use 1 or more")
     keep_heap()
@@ -137,7 +136,7 @@ def _resolve_precision(precision: str, folder: Path, device: torch.device) -> Pr
     return cast(Precision, precision)
 
 
-def _manifest(sam: Sam, dataset: Dataset, precision: Precision, storage: Storage) -> Manifest:
+def _manifest(sam: Sam, dataset: Dataset, precision: Precision, storage: Storage | Mapping[str, Storage]) -> Manifest:
     parts = encoder_fingerprint_parts(sam, precision)
     with torch.device("meta"):
         features = Sam(sam.architecture).encode(torch.zeros(1, 3, sam.spec.size, sam.spec.size))
@@ -145,10 +144,25 @@ def _manifest(sam: Sam, dataset: Dataset, precision: Precision, storage: Storage
         model=sam.name,
         parts=parts,
         features={name: tuple(tensor.shape[1:]) for name, tensor in sorted(features.items())},
-        storage=storage,
+        storage=_resolve_storage(storage, features),
         decode=dataset.decode.to_dict(),
         decoder=decoder_hash(sam),
     )
+
+
+def _resolve_storage(storage: Storage | Mapping[str, Storage], features: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """The dtype of every feature on disk."""
+    asked = dict(storage) if isinstance(storage, Mapping) else dict.fromkeys(features, storage)
+    floats = {name for name, tensor in features.items() if tensor.is_floating_point()}
+    for name, dtype in asked.items():
+        if name not in features or (name not in floats and isinstance(storage, Mapping)):
+            raise ConfigError(f"{name!r} is no feature of floats", where="storage", fix=f"one of {sorted(floats)}")
+        if dtype not in get_args(Storage):
+            raise ConfigError(f"storage={dtype!r} is none of {', '.join(get_args(Storage))}", where="storage")
+    return {
+        name: asked.get(name, "float16") if name in floats else str(tensor.dtype).removeprefix("torch.")
+        for name, tensor in sorted(features.items())
+    }
 
 
 def _plan(dataset: Dataset, folder: Path, manifest: Manifest) -> _Todo:

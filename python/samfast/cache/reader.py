@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from samfast.cache.format import Features, Manifest, Storage, read_manifest
+from samfast.cache.format import Features, Manifest, read_manifest
 from samfast.cache.handles import FileHandles
 from samfast.cache.records import read_datasets, read_jobs
 from samfast.cache.rows import ABSENT, Rows
@@ -74,9 +74,9 @@ class EmbeddingCache:
         return self.manifest.fingerprint
 
     @property
-    def storage(self) -> Storage:
-        """Dtype of the stored features."""
-        return self.manifest.storage
+    def storage(self) -> dict[str, str]:
+        """Feature name to its dtype on disk."""
+        return dict(self.manifest.storage)
 
     @property
     def feature_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -104,7 +104,7 @@ class EmbeddingCache:
 
         Args:
             keys: samples, or their hex keys.
-            dtype: of the result, ``np.float16`` or ``np.float32``; None for that of the storage.
+            dtype: of the features of floats, ``np.float16`` or ``np.float32``; None for that of each on disk.
 
         Returns:
             feature name to ``(n, ...)`` array, in the order of ``keys``.
@@ -123,15 +123,17 @@ class EmbeddingCache:
                     where=self.path,
                     fix="run `samfast cache` again: it encodes what is missing",
                 )
-        stored = np.dtype(self.storage)
-        wanted = stored if dtype is None else np.dtype(dtype)
-        if wanted.kind != "f":
-            raise ConfigError(f"embeddings cannot be read as {wanted}", where="dtype", fix="use float16 or float32")
+        if dtype is not None and np.dtype(dtype).kind != "f":
+            raise ConfigError(
+                f"embeddings cannot be read as {np.dtype(dtype)}", where="dtype", fix="use float16 or float32"
+            )
+        stored = {name: np.dtype(of) for name, of in self.manifest.storage.items()}
         shapes = self.manifest.features
-        out = {name: np.empty((len(rows), *shape), wanted) for name, shape in shapes.items()}
-        scratch = {} if wanted == stored else {name: np.empty(shape, stored) for name, shape in shapes.items()}
+        wanted = {name: of if dtype is None or of.kind != "f" else np.dtype(dtype) for name, of in stored.items()}
+        out = {name: np.empty((len(rows), *shape), wanted[name]) for name, shape in shapes.items()}
+        scratch = {name: np.empty(shapes[name], of) for name, of in stored.items() if wanted[name] != of}
         for place in np.lexsort((self._rows.row[rows], self._rows.shard[rows])).tolist():
-            into = scratch or {name: array[place] for name, array in out.items()}
+            into = {name: array[place] for name, array in out.items()} | scratch
             self._read_row(int(rows[place]), into)
             for name, array in scratch.items():
                 out[name][place] = array

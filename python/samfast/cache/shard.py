@@ -26,7 +26,18 @@ PLAIN_VIEW = 0
 HEADER_CRC = "header.crc32c"
 
 _MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
-_DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "U8": "|u1", "U32": "<u4", "I32": "<i4", "I64": "<i8"}
+_DTYPES = {
+    "F16": "<f2",
+    "F32": "<f4",
+    "F64": "<f8",
+    "BOOL": "|b1",
+    "U8": "|u1",
+    "U32": "<u4",
+    "I8": "|i1",
+    "I16": "<i2",
+    "I32": "<i4",
+    "I64": "<i8",
+}
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 _INDEX = {
     "row.matrix": ("F64", (3, 3)),
@@ -51,7 +62,7 @@ class Row:
         name: of the sample it was first met as.
         size: (height, width), original frame.
         matrix: ``(3, 3)`` float64, original to model frame.
-        features: name to the array of one row, in the storage dtype.
+        features: name to the array of one row, in its storage dtype.
         view: which view of the image this is.
     """
 
@@ -106,6 +117,11 @@ def mark_suspect(path: Path) -> None:
         path.with_suffix(SUSPECT_SUFFIX).touch()
 
 
+def file_order(manifest: Manifest) -> list[str]:
+    """The features as they lie in a shard: those of wider values first, so that each is aligned, then by name."""
+    return sorted(manifest.features, key=lambda name: (-np.dtype(manifest.storage[name]).itemsize, name))
+
+
 def as_bytes(array: NDArray[Any]) -> memoryview:
     """The memory of a C-contiguous array."""
     return array.reshape(-1).view(np.uint8).data
@@ -141,7 +157,7 @@ def write_shard(path: Path, rows: Sequence[Row], manifest: Manifest) -> int:
     crc = _rust.crc32c(header, 0)
     for array in index.values():
         crc = _rust.crc32c(as_bytes(array), crc)
-    features = (as_bytes(row.features[name]) for name in manifest.features for row in rows)
+    features = (as_bytes(row.features[name]) for name in file_order(manifest) for row in rows)
     write_new(path, (header, *map(as_bytes, index.values()), crc.to_bytes(4, "little"), *features))
     return crc
 
@@ -200,6 +216,11 @@ def read_shard(path: Path, manifest: Manifest) -> Shard:
     )
 
 
+def _feature(name: str, num_rows: int, manifest: Manifest) -> tuple[str, tuple[int, ...]]:
+    """The safetensors dtype and the shape of a feature in a shard."""
+    return _NAMES[np.dtype(manifest.storage[name])], (num_rows, *manifest.features[name])
+
+
 def _path_padding(num_rows: int, num_bytes: int) -> int:
     """Zeros after the names, so that the index is a multiple of 8 bytes, as safetensors' header is."""
     fixed = num_rows * (72 + 8 + 4 + 8 + 4 + 32) + 8 + 4
@@ -208,10 +229,9 @@ def _path_padding(num_rows: int, num_bytes: int) -> int:
 
 def _header(index: Mapping[str, NDArray[Any]], num_rows: int, manifest: Manifest) -> bytes:
     """The length and JSON of a safetensors header, padded so that the features begin at a page."""
-    storage = _NAMES[np.dtype(manifest.storage)]
     tensors = [(name, _INDEX[name][0], array.shape) for name, array in index.items()]
     tensors.append((HEADER_CRC, "U32", (1,)))
-    tensors += [(name, storage, (num_rows, *shape)) for name, shape in manifest.features.items()]
+    tensors += [(name, *_feature(name, num_rows, manifest)) for name in file_order(manifest)]
     layout: dict[str, Any] = {
         "__metadata__": {"format": FORMAT, "version": str(VERSION), "fingerprint": manifest.fingerprint}
     }
@@ -238,12 +258,11 @@ def _check_layout(layout: Any, manifest: Manifest, start: int, num_bytes: int) -
     if metadata["fingerprint"] != manifest.fingerprint:
         raise ValueError("its fingerprint is that of another cache")
     num_rows = layout["row.crc32c"]["shape"][0]
-    storage = _NAMES[np.dtype(manifest.storage)]
     expected = {name: (dtype, (num_rows, *tail)) for name, (dtype, tail) in _INDEX.items()}
     expected["row.path_offsets"] = ("I64", (num_rows + 1,))
     expected["row.path"] = ("U8", tuple(layout["row.path"]["shape"]))
     expected[HEADER_CRC] = ("U32", (1,))
-    expected |= {name: (storage, (num_rows, *shape)) for name, shape in manifest.features.items()}
+    expected |= {name: _feature(name, num_rows, manifest) for name in file_order(manifest)}
     places, end = {}, 0
     for name, (dtype, shape) in expected.items():
         entry = layout[name]
