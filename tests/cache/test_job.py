@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from samfast import cache_embeddings, load_dataset
-from samfast.cache import EmbeddingCache, job
+from samfast.cache import EmbeddingCache, job, plan
 from samfast.cache.writer import ShardWriter
 from samfast.errors import CacheError, ConfigError, DataError, OutputExistsError, StaleCacheError
 
@@ -209,6 +209,81 @@ def test_bfloat16_is_kept_by_auto(photos: Callable, contents: Callable, small: A
     assert contents(made) != contents(exact)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_computes_in_halves(
+    photos: Callable, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    seen = []
+    encode = small.encode
+    monkeypatch.setattr(small, "encode", lambda images: seen.append(encode(images)) or seen[-1])
+    data = load_dataset(photos(2))
+    cache = cache_embeddings(data, model=small, out=tmp_path / "c", precision=precision)
+    exact = cache_embeddings(data, model=small, out=tmp_path / "exact", precision="fp32")
+    a, b = (c.read(data.samples, dtype=np.float32)["image_embeddings"] for c in (cache, exact))
+    assert not np.array_equal(a, b)
+    assert 1e-5 < np.abs(a - b).mean() / np.abs(b).mean() < {"bf16": 0.05, "fp16": 0.005}[precision]
+    assert cache.parts["precision"] == {"bf16": "bfloat16", "fp16": "float16"}[precision]
+
+
+def test_a_batch_too_large_for_the_memory_is_halved(
+    photos: Callable,
+    contents: Callable,
+    small: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """A device with room for three: of eight at once, two fit, and from then on only twos are tried."""
+    root = photos(10)
+    expected = contents(cache_embeddings(root, model=small, out=tmp_path / "pairs", batch_size=2))
+    encode, tried = small.encode, []
+
+    def small_memory(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        tried.append(len(images))
+        if len(images) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(images)
+
+    monkeypatch.setattr(small, "encode", small_memory)
+    assert contents(cache_embeddings(root, model=small, out=tmp_path / "c", batch_size=8)) == expected
+    assert tried == [8, 4, 2, 2, 2, 2, 2]
+    assert "not enough memory for 4 images at once: going on with 2" in capsys.readouterr().err
+
+
+def test_an_image_too_large_for_the_memory_is_an_error(
+    photos: Callable, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(small, "encode", no_memory)
+    with pytest.raises(CacheError, match="not enough memory to encode one image") as caught:
+        cache_embeddings(photos(5), model=small, out=tmp_path / "c", batch_size=5)
+    assert caught.value.fix
+
+
+def test_compiled_on_request(
+    photos: Callable, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoded: SimpleNamespace
+) -> None:
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function) or function)
+    root = photos(2)
+    cache_embeddings(root, model=small, out=tmp_path / "plain")
+    assert not compiled
+    cache_embeddings(root, model=small, out=tmp_path / "compiled", compile=True)
+    assert compiled == [small.encode]
+    assert encoded.images == 4
+
+
+@pytest.mark.slow
+def test_the_compiled_encoder_says_the_same(photos: Callable, small: Any, tmp_path: Path) -> None:
+    data = load_dataset(photos(3))
+    plain = cache_embeddings(data, model=small, out=tmp_path / "plain")
+    compiled = cache_embeddings(data, model=small, out=tmp_path / "compiled", compile=True)
+    a, b = (cache.read(data.samples, dtype=np.float32)["image_embeddings"] for cache in (plain, compiled))
+    np.testing.assert_allclose(a, b, rtol=2**-10, atol=1e-4)
+
+
 def test_overflow_names_the_image_and_the_storage(photos: Callable, small: Any, tmp_path: Path) -> None:
     with torch.no_grad():
         small.image_encoder.neck[3].weight *= 1e6
@@ -231,7 +306,7 @@ def test_weights_that_make_nan_are_not_called_overflow(photos: Callable, small: 
 def test_a_disk_too_small_is_refused_before_anything_is_made(
     photos: Callable, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoded: SimpleNamespace
 ) -> None:
-    monkeypatch.setattr(job.shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
+    monkeypatch.setattr(plan.shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
     with pytest.raises(CacheError, match="the disk is too small"):
         cache_embeddings(photos(3), model=small, out=tmp_path / "deep" / "c")
     assert encoded.images == 0
@@ -276,7 +351,7 @@ def test_a_folder_of_something_else_is_left_alone(photos: Callable, small: Any, 
 
 
 @pytest.mark.parametrize(
-    "options", [{"storage": "int8"}, {"precision": "float16"}, {"batch_size": 0}, {"checkpoint": "x.pth"}]
+    "options", [{"storage": "int8"}, {"precision": "int8"}, {"batch_size": 0}, {"checkpoint": "x.pth"}]
 )
 def test_impossible_options(photos: Callable, small: Any, tmp_path: Path, options: dict) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -1,7 +1,7 @@
 """Files that are either whole or not there: a locked temporary in the same folder, fsync, rename.
 
 A temporary is named ``.<uuid>.tmp`` and held with a lock by the process that writes it, so that one whose lock is free
-was left behind by a process that is gone, and may be removed.
+was left behind by a process that is gone, and may be removed. Where the file system has no locks nothing is.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import random
 import uuid
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from samfast.errors import CacheError
+from samfast.errors import CacheError, SamfastError
 
 # Windows needs no locks: an open file cannot be removed there.
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
@@ -42,6 +43,8 @@ def write_exclusive(path: Path, parts: Iterable[Bytes]) -> bool:
     Raises:
         CacheError: the disk is full, or cannot be written.
     """
+    if path.exists():
+        return False
     try:
         _write(path, parts, _link)
     except FileExistsError:
@@ -67,6 +70,84 @@ def remove_stale(folder: Path) -> int:
     return removed
 
 
+@contextmanager
+def lock(path: Path, *, shared: bool) -> Iterator[None]:
+    """Hold a file that is there, together with others or alone, while the block runs; never waits.
+
+    Raises:
+        CacheError: another process holds it in a way that excludes this one, or the file system has no locks and
+            this process is to be alone.
+    """
+    if fcntl is None:  # Windows, where a file in use cannot be removed under its reader
+        yield
+        return
+    descriptor = os.open(path, os.O_RDONLY if shared else os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CacheError(
+                "another process is at work in this cache", where=path.parent, fix="run this when it has ended"
+            ) from None
+        except OSError as error:
+            if not shared:
+                raise CacheError(
+                    f"the file system has no locks: {error.strerror}",
+                    where=path.parent,
+                    fix="copy the cache to one that has, and back",
+                ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def take_seat(folder: Path) -> Iterator[int]:
+    """The smallest number from 0 on that no other process holds in ``folder``, while the block runs.
+
+    Where there are no locks, a random one.
+    """
+    number, descriptor = -1, None
+    try:
+        while descriptor is None:
+            number += 1
+            descriptor = _take(folder / f".{number}.tmp")
+    except OSError:
+        number = random.getrandbits(16)
+    try:
+        yield number
+    finally:
+        if descriptor is not None:
+            (folder / f".{number}.tmp").unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _take(path: Path) -> int | None:
+    """A locked descriptor of ``path``, None if another process holds it."""
+    if fcntl is None:
+        raise OSError("no locks")
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_same(path, descriptor):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _is_same(path: Path, descriptor: int) -> bool:
+    """Whether the open file still has the name ``path``: until it was locked, another may have removed it."""
+    with suppress(FileNotFoundError):
+        return os.stat(path).st_ino == os.fstat(descriptor).st_ino
+    return False
+
+
 def _write(path: Path, parts: Iterable[Bytes], place: Callable[[Path, Path], None]) -> None:
     temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
     descriptor = -1
@@ -88,13 +169,28 @@ def _write(path: Path, parts: Iterable[Bytes], place: Callable[[Path, Path], Non
     except FileExistsError:
         raise
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise CacheError(
-            f"{'the disk is full' if full else 'writing failed'}: {error.strerror or error}",
-            where=path.parent,
-            fix=f"{'make room' if full else 'check the disk and its permissions'} and run the same command again; "
-            "what was written before stays, and is not computed again",
-        ) from error
+        raise _explained(error, path.parent) from error
+
+
+@contextmanager
+def explained(place: Path) -> Iterator[None]:
+    """Errors of the file system in this block as :class:`CacheError`, naming the file, or else ``place``."""
+    try:
+        yield
+    except SamfastError:
+        raise
+    except OSError as error:
+        raise _explained(error, Path(os.fsdecode(error.filename)) if error.filename else place) from error
+
+
+def _explained(error: OSError, where: Path) -> CacheError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return CacheError(
+        f"{'the disk is full' if full else 'the file system refuses'}: {error.strerror or error}",
+        where=where,
+        fix=f"{'make room' if full else 'check the path and its permissions'} and run the same command again; "
+        "what was written before stays, and is not computed again",
+    )
 
 
 def _open_locked(temporary: Path) -> int:
@@ -104,10 +200,8 @@ def _open_locked(temporary: Path) -> int:
             return descriptor
         with suppress(OSError):  # a file system without locks: its temporaries are never removed as stale
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Until it was locked the file looked abandoned, and another process may have removed it.
-        with suppress(FileNotFoundError):
-            if os.stat(temporary).st_ino == os.fstat(descriptor).st_ino:
-                return descriptor
+        if _is_same(temporary, descriptor):
+            return descriptor
         os.close(descriptor)
 
 

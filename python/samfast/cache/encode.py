@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -15,18 +15,31 @@ from samfast.cache.format import Features, Manifest
 from samfast.data.images import DecodeSpec, decode_image, image_key, read_bytes
 from samfast.data.parallel import thread_count
 from samfast.data.types import Sample
-from samfast.errors import CacheError, DataError
+from samfast.errors import CacheError, ConfigError, DataError
 from samfast.frames import PreprocessSpec
 from samfast.models.sam import Sam
+from samfast.progress import say
+
+MOST_AT_ONCE = 16
+MEMORY_FOR_ONE = 4 << 30
+"""Bytes of a GPU that one image of the largest encoder may take."""
+
+
+def batch_for(device: torch.device) -> int:
+    """Images to encode at once: as many as a GPU has room for; one elsewhere, where more bring memory and no speed."""
+    if device.type != "cuda":
+        return 1
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return int(max(1, min(MOST_AT_ONCE, memory // MEMORY_FOR_ONE)))
 
 
 def prepared(
-    samples: Sequence[Sample], spec: PreprocessSpec, decode: DecodeSpec, *, ahead: int
+    samples: Iterable[Sample], spec: PreprocessSpec, decode: DecodeSpec, *, ahead: int
 ) -> Generator[tuple[Sample, NDArray[np.float32] | DataError], None, None]:
     """Read, decode and preprocess images in threads.
 
     Args:
-        samples: what to read, in this order.
+        samples: what to read, in this order; taken from it no sooner than they are prepared.
         spec: the model's preprocessing.
         decode: how files become pixels.
         ahead: images prepared, or being prepared, before they are asked for; bounds memory.
@@ -63,50 +76,104 @@ def _prepare(sample: Sample, spec: PreprocessSpec, decode: DecodeSpec) -> NDArra
 class Encoder:
     """The image encoder at one precision, on one device.
 
+    Images that are too many for the device's memory are halved in number until they fit, for this call and all later.
+
     Args:
         sam: moved to ``device``.
-        manifest: how its output is stored.
+        manifest: how it computes, and how its output is stored.
         device: to compute on.
+        compile: let ``torch.compile`` make a faster encoder first, which takes a minute or more.
     """
 
-    def __init__(self, sam: Sam, manifest: Manifest, device: torch.device) -> None:
+    def __init__(self, sam: Sam, manifest: Manifest, device: torch.device, *, compile: bool = False) -> None:
         self.device = device
-        self._sam = sam.to(device).eval()
+        sam = sam.to(device).eval()
+        self._encode: Callable[[torch.Tensor], dict[str, torch.Tensor]] = (
+            torch.compile(sam.encode) if compile else sam.encode
+        )
         self._storage = {name: getattr(torch, dtype) for name, dtype in manifest.storage.items()}
-        self._is_bfloat16 = manifest.parts["precision"] == "bfloat16"
+        self._compute: torch.dtype = getattr(torch, manifest.parts["precision"])
+        self._most = 2**31
 
     @torch.inference_mode()
     def __call__(self, samples: Sequence[Sample], images: NDArray[np.float32]) -> Features:
-        """Encode ``(B, 3, size, size)`` images, model frame; features in their storage dtypes."""
+        """Encode ``(B, 3, size, size)`` images, model frame; features in their storage dtypes.
+
+        Raises:
+            CacheError: one image alone is too large for the device, or the features are not finite in the storage.
+            ConfigError: the encoder cannot be compiled here.
+        """
+        parts: list[Features] = []
+        start = 0
+        while start < len(images):
+            piece = slice(start, start + self._most)
+            features = self._features(samples[piece], images[piece])
+            if features is None:
+                self._halve(len(images[piece]))
+                continue
+            parts.append(features)
+            start += len(images[piece])
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _features(self, samples: Sequence[Sample], images: NDArray[np.float32]) -> Features | None:
+        """The features, or None if they do not fit into memory."""
+        is_low = self._compute != torch.float32
         try:
-            with _exact_float32(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_bfloat16):
-                features = self._sam.encode(torch.from_numpy(images).to(self.device))
-        except torch.OutOfMemoryError:
+            with _exact_float32(), torch.autocast(self.device.type, self._compute, enabled=is_low):
+                features = self._encode(torch.from_numpy(images).to(self.device))
+            stored = {name: tensor.to(self._storage[name]) for name, tensor in features.items()}
+            for name, tensor in stored.items():
+                if not bool(tensor.isfinite().all()):
+                    self._explain_overflow(samples, name, features[name], tensor)
+            return {name: tensor.cpu().numpy() for name, tensor in stored.items()}
+        except RuntimeError as error:
+            if _is_out_of_memory(error):
+                return None
+            if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise ConfigError(
+                    f"the encoder cannot be compiled: {str(error).strip().splitlines()[0]}",
+                    where="compile",
+                    fix="encode without compile (--compile)",
+                ) from error
+            raise
+
+    def _halve(self, images: int) -> None:
+        # Only here, outside the handler, has the error let go of the tensors that were half made.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if images == 1:
             raise CacheError(
-                f"{self.device} has not enough memory to encode {len(images)} images at once",
-                where="batch_size",
-                fix="give a smaller batch_size and run again: it continues",
-            ) from None
-        stored = {name: tensor.to(self._storage[name]) for name, tensor in features.items()}
-        for name, tensor in stored.items():
-            if not bool(tensor.isfinite().all()):
-                _explain_overflow(samples, name, features[name], tensor)
-        return {name: tensor.cpu().numpy() for name, tensor in stored.items()}
+                f"{self.device} has not enough memory to encode one image",
+                where="device",
+                fix="end what else uses it, or encode on another device; what is encoded stays",
+            )
+        self._most = images // 2
+        say(f"  {self.device} has not enough memory for {images} images at once: going on with {self._most}")
 
-
-def _explain_overflow(samples: Sequence[Sample], name: str, computed: torch.Tensor, stored: torch.Tensor) -> None:
-    first = next(index for index, row in enumerate(stored) if not bool(row.isfinite().all()))
-    where = samples[first].name
-    if not bool(computed[first].isfinite().all()):
+    def _explain_overflow(
+        self, samples: Sequence[Sample], name: str, computed: torch.Tensor, stored: torch.Tensor
+    ) -> None:
+        first = next(index for index, row in enumerate(stored) if not bool(row.isfinite().all()))
+        where = samples[first].name
+        if not bool(computed[first].isfinite().all()):
+            fix = "check the checkpoint: its weights are damaged"
+            if self._compute == torch.float16:
+                fix = 'float16 ends at 65504: use precision="bf16" or "fp32" and another out='
+            raise CacheError(f"the encoder's {name} are not finite", where=where, fix=fix)
+        largest = float(computed[first].abs().max())
         raise CacheError(
-            f"the encoder's {name} are not finite", where=where, fix="check the checkpoint: its weights are damaged"
+            f"{name} reach {largest:.4g}, beyond what float16 can hold",
+            where=where,
+            fix='use storage="float32" and another out=',
         )
-    largest = float(computed[first].abs().max())
-    raise CacheError(
-        f"{name} reach {largest:.4g}, beyond what float16 can hold",
-        where=where,
-        fix='use storage="float32" and another out=',
-    )
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory ran out: PyTorch says so by type on a GPU, its CPU allocator and cuBLAS say it in words."""
+    words = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 @contextmanager

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from samfast.cache.atomic import explained, take_seat
 from samfast.cache.base import decoder_hash
-from samfast.cache.encode import Encoder, prepared
-from samfast.cache.format import CACHE_JSON, SUFFIX, Features, Manifest, Storage, read_manifest, row_matrix
+from samfast.cache.encode import Encoder, batch_for, prepared
+from samfast.cache.format import CACHE_JSON, JOBS, SUFFIX, Features, Manifest, Storage, read_manifest, row_matrix
+from samfast.cache.plan import Plan, in_time, make_plan, opened
 from samfast.cache.reader import EmbeddingCache
-from samfast.cache.records import Job, dataset_id, lost_shards, read_jobs, record_dataset, record_job
-from samfast.cache.rows import ABSENT, Rows
+from samfast.cache.records import Job, dataset_id, record_dataset, record_job
 from samfast.cache.shard import Row
-from samfast.cache.store import create_cache, existing_shards
+from samfast.cache.store import create_cache, sharing
+from samfast.cache.walk import NewShards, Walk
 from samfast.cache.writer import ShardWriter
 from samfast.data import Dataset, load_dataset
 from samfast.data.types import Sample
@@ -28,14 +28,11 @@ from samfast.errors import CacheError, ConfigError, DataError
 from samfast.models.allocator import keep_heap
 from samfast.models.checkpoints import load_model
 from samfast.models.fingerprint import encoder_fingerprint_parts
+from samfast.models.precision import PRECISIONS, pick_precision
 from samfast.models.sam import Sam
-from samfast.models.segmenter import EMBED_BATCH, pick_device
+from samfast.models.segmenter import pick_device
 from samfast.progress import Bar, Stopwatch, bar, say
 
-Precision = Literal["float32", "bfloat16"]
-
-_INDEX_BYTES = 256
-"""Of a row's place in the index, generously."""
 _MOST_LISTED = 20
 
 
@@ -45,27 +42,31 @@ def cache_embeddings(
     model: str | Sam = "tiny",
     checkpoint: str | Path | None = None,
     out: str | Path | None = None,
-    precision: Precision | Literal["auto"] = "auto",
+    precision: str = "auto",
     storage: Storage | Mapping[str, Storage] = "float16",
     batch_size: int | None = None,
     device: str = "auto",
+    compile: bool = False,
     max_bad: float = 0.05,
 ) -> EmbeddingCache:
     """Encode every image of a data set that is not in the cache yet, of all splits, annotated or not.
 
-    May be interrupted at any time and run again: it continues. Labels play no part in it.
+    May be interrupted at any time and run again: it continues. Several processes, on one machine or on several that
+    share the file system, may do this at once and divide the work; each returns when all of it is done. Labels play no
+    part in it.
 
     Args:
         data: a data set, or the path of one.
         model: name of a model, or a model with its image encoder.
         checkpoint: the model's weights; none for ``tiny``.
         out: folder of the cache, new or made with the same arguments; ``<data set>-<model>.samcache`` by default.
-        precision: of the computation; ``"auto"`` is that of the cache if there is one, else bfloat16 on CUDA devices
-            that have it, else float32.
+        precision: of the computation: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: that of the cache if there is
+            one, else bf16 on a GPU that has it, else fp32.
         storage: dtype on disk, of all features or feature by feature; ``"float32"`` takes twice the room. Features of
             whole numbers are kept as they are.
-        batch_size: images encoded at once.
+        batch_size: images encoded at once, at most: halved where the device's memory does not suffice.
         device: ``"auto"`` takes a CUDA device if there is one.
+        compile: let ``torch.compile`` make the encoder faster first, which takes a minute or more.
         max_bad: the fraction of images that may fail to decode, before the job stops.
 
     Returns:
@@ -85,32 +86,28 @@ def cache_embeddings(
     sam = _resolve_model(model, checkpoint)
     folder = default_path(dataset.root, sam.name) if out is None else Path(out).expanduser()
     place = pick_device(device)
-    manifest = _manifest(sam, dataset, _resolve_precision(precision, folder, place), storage)
-    todo = _plan(dataset, folder, manifest)
-    create_cache(folder, manifest, sam)
-    step = batch_size or EMBED_BATCH.get(place.type, 1)
-    _Encoding(dataset, folder, manifest, todo, step, max_bad).run(Encoder(sam, manifest, place))
+    with explained(folder), ExitStack() as held:
+        manifest = _manifest(sam, dataset, _resolve_precision(precision, folder, place), storage)
+        held.enter_context(sharing(folder))
+        plan = make_plan(dataset, folder, manifest)
+        create_cache(folder, manifest, sam)
+        held.enter_context(sharing(folder))
+        if plan.samples or plan.lost:
+            record_dataset(folder, opened(dataset))
+            (folder / JOBS).mkdir(exist_ok=True)
+            seat = held.enter_context(take_seat(folder / JOBS))
+            step = batch_size or batch_for(place)
+            job = _Encoding(dataset, folder, manifest, plan, seat=seat, batch_size=step, max_bad=max_bad)
+            job.run(Encoder(sam, manifest, place, compile=compile))
+        else:
+            with suppress(CacheError, OSError):  # a cache that may only be read
+                record_dataset(folder, opened(dataset))
     return EmbeddingCache.open(folder)
 
 
 def default_path(root: str | Path, model: str) -> Path:
     """Where the cache of a data set goes when no one says where: ``<data set>-<model>.samcache``, here."""
     return Path(f"{Path(root).resolve().name or 'data'}-{model}{SUFFIX}")
-
-
-@dataclass(frozen=True)
-class _Todo:
-    """What is to be encoded.
-
-    Attributes:
-        samples: one an image file content that is not in the cache.
-        present: images of the data set that are.
-        lost: shards of earlier jobs on this data set that are gone.
-    """
-
-    samples: tuple[Sample, ...]
-    present: int
-    lost: tuple[str, ...]
 
 
 def _resolve_model(model: str | Sam, checkpoint: str | Path | None) -> Sam:
@@ -121,22 +118,14 @@ def _resolve_model(model: str | Sam, checkpoint: str | Path | None) -> Sam:
     return model
 
 
-def _resolve_precision(precision: str, folder: Path, device: torch.device) -> Precision:
-    if precision == "auto":
-        if (folder / CACHE_JSON).exists():
-            precision = str(read_manifest(folder).parts["precision"])
-        elif device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-            precision = "bfloat16"
-        else:
-            precision = "float32"
-    if precision not in get_args(Precision):
-        raise ConfigError(
-            f"precision={precision!r} is none of auto, {', '.join(get_args(Precision))}", where="precision"
-        )
-    return cast(Precision, precision)
+def _resolve_precision(precision: str, folder: Path, device: torch.device) -> str:
+    """The dtype that the encoder computes in, as the fingerprint spells it."""
+    if precision == "auto" and (folder / CACHE_JSON).exists():
+        return str(read_manifest(folder).parts["precision"])
+    return PRECISIONS[pick_precision(precision, device)]
 
 
-def _manifest(sam: Sam, dataset: Dataset, precision: Precision, storage: Storage | Mapping[str, Storage]) -> Manifest:
+def _manifest(sam: Sam, dataset: Dataset, precision: str, storage: Storage | Mapping[str, Storage]) -> Manifest:
     parts = encoder_fingerprint_parts(sam, precision)
     with torch.device("meta"):
         features = Sam(sam.architecture).encode(torch.zeros(1, 3, sam.spec.size, sam.spec.size))
@@ -165,48 +154,6 @@ def _resolve_storage(storage: Storage | Mapping[str, Storage], features: Mapping
     }
 
 
-def _plan(dataset: Dataset, folder: Path, manifest: Manifest) -> _Todo:
-    """What is missing, said to the person who waits, and whether the disk can take it."""
-    shards = existing_shards(folder, manifest)
-    unique: dict[str, Sample] = {}
-    for sample in dataset.samples:
-        unique.setdefault(sample.key, sample)
-    samples = list(unique.values())
-    found = Rows(shards).find([sample.key for sample in samples])
-    todo = tuple(sample for sample, row in zip(samples, found, strict=True) if row == ABSENT)
-    lost = lost_shards(read_jobs(folder), {shard.path.name for shard in shards}, dataset=dataset_id(_opened(dataset)))
-
-    needed = len(todo) * (manifest.row_bytes + _INDEX_BYTES)
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    twins = len(dataset.samples) - len(samples)
-    say(f"cache {folder}: {len(dataset.samples)} images" + (f", {twins} of them identical to another" if twins else ""))
-    if lost:
-        say(f"  shards of earlier jobs that are gone: {len(lost)}; their images are encoded again")
-    if len(todo) < len(samples):
-        say(f"  {len(samples) - len(todo)} are there already")
-    if todo:
-        say(f"  {len(todo)} to encode: {_size(needed)} on disk, {_size(free)} free")
-    if needed > free:
-        raise CacheError(
-            f"the disk is too small: the embeddings take {_size(needed)}, {_size(free)} are free",
-            where=folder,
-            fix="make room, or give an out= on a larger disk",
-        )
-    return _Todo(todo, len(samples) - len(todo), tuple(lost))
-
-
-def _opened(dataset: Dataset) -> dict[str, Any]:
-    """How a data set was opened."""
-    return {
-        "root": str(dataset.root.resolve()),
-        "layout": dataset.layout,
-        "options": dict(dataset.options),
-        "split_origin": dataset.split_origin,
-        "target": dataset.target_kind,
-    }
-
-
 class _Encoding:
     """One job under way.
 
@@ -214,46 +161,59 @@ class _Encoding:
         dataset: whose images these are.
         folder: of the cache.
         manifest: what its rows have in common.
-        todo: what to encode.
+        plan: what to encode.
+        seat: the number of this process among those that encode into the cache.
         batch_size: images encoded at once.
         max_bad: fraction of the data set that may fail to decode.
     """
 
     def __init__(
-        self, dataset: Dataset, folder: Path, manifest: Manifest, todo: _Todo, batch_size: int, max_bad: float
+        self,
+        dataset: Dataset,
+        folder: Path,
+        manifest: Manifest,
+        plan: Plan,
+        *,
+        seat: int,
+        batch_size: int,
+        max_bad: float,
     ) -> None:
         self._dataset = dataset
         self._folder = folder
         self._manifest = manifest
-        self._todo = todo
+        self._plan = plan
+        self._walk = Walk([sample.key for sample in plan.samples], seat, NewShards(folder, manifest, plan.shards))
+        self._stretch = 0
         self._batch_size = batch_size
         self._max_bad = max_bad
         self._bad: list[tuple[str, str]] = []
         self._encoded = 0
+        self._outrun = 0
+        self._warm: tuple[float, int] | None = None
 
     def run(self, encoder: Encoder) -> None:
         """Encode, write, and record what was done, whatever ends it."""
         clock = Stopwatch()
         writer = ShardWriter(self._folder, self._manifest)
-        name = record_dataset(self._folder, _opened(self._dataset))
         is_complete = False
         try:
-            with writer, bar("encode", len(self._todo.samples)) as running:
+            with writer, bar("encode", len(self._plan.samples)) as running:
+                skipped = 0
                 for batch, images in self._batches(running):
                     self._write(writer, batch, encoder(batch, images))
-                    running.advance(len(batch))
-                    if self._encoded == len(batch):
-                        self._say_estimate(clock.seconds)
+                    running.advance(len(batch) + self._walk.skipped - skipped)
+                    skipped = self._walk.skipped
+                    self._say_estimate(clock.seconds)
             is_complete = True
         finally:
-            replaced = self._todo.lost if is_complete else ()
+            replaced = self._plan.lost if is_complete else ()
             job = Job(
-                name,
+                dataset_id(opened(self._dataset)),
                 is_complete,
                 tuple(writer.written),
                 tuple(replaced),
                 self._encoded,
-                self._todo.present,
+                self._plan.present + self._walk.skipped + self._outrun,
                 tuple(self._bad),
                 round(clock.seconds, 3),
             )
@@ -264,9 +224,14 @@ class _Encoding:
     def _batches(self, running: Bar) -> Iterator[tuple[list[Sample], NDArray[np.float32]]]:
         samples: list[Sample] = []
         images: list[NDArray[np.float32]] = []
-        stream = prepared(self._todo.samples, self._manifest.spec, self._dataset.decode, ahead=2 * self._batch_size)
+        walk = (self._plan.samples[index] for index in self._walk)
+        stream = prepared(walk, self._manifest.spec, self._dataset.decode, ahead=2 * self._batch_size)
         with closing(stream):
             for sample, image in stream:
+                if self._walk.is_written(sample.key):
+                    self._outrun += 1
+                    running.advance()
+                    continue
                 if isinstance(image, DataError):
                     self._take_bad(sample, image)
                     running.advance()
@@ -291,18 +256,27 @@ class _Encoding:
 
     def _write(self, writer: ShardWriter, batch: list[Sample], features: Features) -> None:
         for index, sample in enumerate(batch):
+            if self._walk.stretch(sample.key) != self._stretch:
+                self._stretch = self._walk.stretch(sample.key)
+                writer.flush()  # so that the process met there sees what is done
             row = {name: array[index] for name, array in features.items()}
             writer.add(Row(sample.key, sample.name, sample.size, row_matrix(sample.size, self._manifest.spec), row))
         self._encoded += len(batch)
 
     def _say_estimate(self, seconds: float) -> None:
-        left = len(self._todo.samples) - self._encoded
-        if left:
-            say(f"  about {_duration(left * seconds / self._encoded)} for the other {left}")
+        """Once, after the second batch: the first one also warms up."""
+        if self._warm is None:
+            self._warm = (seconds, self._encoded)
+        elif self._warm[1]:
+            since, encoded = self._warm
+            left = len(self._plan.samples) - self._encoded - self._walk.skipped - self._outrun - len(self._bad)
+            if left > 0:
+                say(f"  about {in_time(left * (seconds - since) / (self._encoded - encoded))} for the other {left}")
+            self._warm = (0.0, 0)
 
     def _say_result(self, seconds: float) -> None:
         if self._encoded:
-            say(f"  encoded {self._encoded} images in {_duration(seconds)}")
+            say(f"  encoded {self._encoded} images in {in_time(seconds)}")
         if self._bad:
             say(f"  left out {len(self._bad)} images that cannot be decoded: {_listed(self._bad)}")
 
@@ -311,14 +285,3 @@ def _listed(bad: list[tuple[str, str]]) -> str:
     hidden = len(bad) - _MOST_LISTED
     lines = [f"\n    {name}: {reason}" for name, reason in bad[:_MOST_LISTED]]
     return "".join(lines) + (f"\n    and {hidden} more" if hidden > 0 else "")
-
-
-def _size(num_bytes: int) -> str:
-    unit, name = (1e9, "GB") if num_bytes >= 1e9 else (1e6, "MB") if num_bytes >= 1e6 else (1e3, "kB")
-    return f"{num_bytes / unit:.1f} {name}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

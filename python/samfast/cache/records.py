@@ -101,16 +101,16 @@ def read_jobs(folder: Path) -> list[Job]:
 
 
 def lost_shards(jobs: Sequence[Job], present: set[str], *, dataset: str | None = None) -> list[str]:
-    """Names of shards that jobs wrote, that are not among those ``present``, and that no later job replaced.
+    """Names of shards that jobs wrote, that are gone, and that no later job on the same data replaced.
 
     Args:
         jobs: of a cache.
         present: names of its shard files.
         dataset: only those written for this data set.
     """
-    replaced = {name for job in jobs for name in job.replaced}
-    written = {shard.name for job in jobs for shard in job.shards if dataset in (None, job.dataset)}
-    return sorted(written - replaced - present)
+    replaced = {(job.dataset, name) for job in jobs for name in job.replaced}
+    written = {(job.dataset, shard.name) for job in jobs for shard in job.shards if dataset in (None, job.dataset)}
+    return sorted({name for _, name in written - replaced} - present)
 
 
 def _read_all(folder: Path) -> list[tuple[Path, dict[str, Any]]]:

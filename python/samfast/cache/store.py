@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from samfast.cache.atomic import remove_stale, write_exclusive
+from samfast.cache.atomic import lock, remove_stale, write_exclusive
 from samfast.cache.base import load_decoder, save_decoder
 from samfast.cache.check import damaged_rows
 from samfast.cache.format import (
@@ -77,6 +79,18 @@ def create_cache(folder: Path, manifest: Manifest, sam: Sam) -> None:
         save_decoder(folder, sam)
 
 
+@contextmanager
+def sharing(folder: Path) -> Iterator[None]:
+    """Keep ``merge`` and ``prune`` away from a cache while the block runs; nothing if there is no cache yet.
+
+    Raises:
+        CacheError: one of them is at work.
+    """
+    path = folder / CACHE_JSON
+    with lock(path, shared=True) if path.exists() else nullcontext():
+        yield
+
+
 def _require_free(folder: Path) -> None:
     """Raise unless ``folder`` is not there, empty, or one in which a process makes or has tried to make a cache."""
     if not folder.exists():
@@ -98,6 +112,7 @@ def _require_free(folder: Path) -> None:
 def _set_aside(path: Path, reason: str) -> None:
     place = path.parent / SET_ASIDE
     place.mkdir(exist_ok=True)
-    os.replace(path, place / path.name)
+    with suppress(FileNotFoundError):  # another job that begins has done it
+        os.replace(path, place / path.name)
     path.with_suffix(SUSPECT_SUFFIX).unlink(missing_ok=True)
     say(f"set aside {path.name}: {reason}. Its images are encoded again; {place} may be removed.")

@@ -58,7 +58,19 @@ class ShardWriter:
             self._started = time.monotonic()
         self._rows.append(row)
         if len(self._rows) >= self._max_rows or time.monotonic() - self._started >= self._shard_seconds:
-            self._flush()
+            self.flush()
+
+    def flush(self) -> None:
+        """Begin to write what has been taken, as a shard; waits for the one before.
+
+        Raises:
+            CacheError: an earlier shard could not be written.
+        """
+        self._wait()
+        if not self._rows:
+            return
+        rows, self._rows = self._rows, []
+        self._pending = self._executor.submit(self._write, rows)
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -67,16 +79,10 @@ class ShardWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._rows:
-                self._flush()
+            self.flush()
             self._wait()
         finally:
             self._executor.shutdown()
-
-    def _flush(self) -> None:
-        self._wait()
-        rows, self._rows = self._rows, []
-        self._pending = self._executor.submit(self._write, rows)
 
     def _wait(self) -> None:
         if self._pending is None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from samfast.errors import ConfigError, RunError
+from samfast.errors import RunError
 from samfast.models.sam import Sam
 from samfast.train.batches import Batch
 from samfast.train.clicks import Asked, corrected
@@ -20,20 +20,6 @@ from samfast.train.losses import prompt_losses
 CHUNK_POSITIONS = {"cuda": 2**18}
 """Image positions (prompts times the embedding grid) decoded at once, by device type: bounds a step's activations."""
 CHUNK_POSITIONS_ELSEWHERE = 2**16
-
-
-def pick_precision(precision: str, device: torch.device) -> str:
-    """``"fp32"`` or ``"bf16"`` for a device.
-
-    Raises:
-        ConfigError: bf16 was asked for on a GPU that computes it in software.
-    """
-    has_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    if precision == "auto":
-        return "bf16" if has_bf16 else "fp32"
-    if precision == "bf16" and device.type == "cuda" and not has_bf16:
-        raise ConfigError(f"precision='bf16': {torch.cuda.get_device_name(device)} has no bf16", where="precision")
-    return precision
 
 
 class Trainer:

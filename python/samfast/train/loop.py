@@ -19,12 +19,13 @@ from samfast.errors import CacheError, DataError, RunError, StaleCacheError
 from samfast.models.allocator import keep_heap
 from samfast.models.checkpoints import load_model
 from samfast.models.fingerprint import encoder_fingerprint_parts
+from samfast.models.precision import pick_precision
 from samfast.models.sam import Sam
 from samfast.models.segmenter import TorchSegmenter, pick_device
 from samfast.progress import Stopwatch, bar, say
 from samfast.train.batches import Read, epoch_batches
 from samfast.train.config import TrainConfig
-from samfast.train.engine import Trainer, pick_precision
+from samfast.train.engine import Trainer
 from samfast.train.folder import RunFolder, check_out, claim, differences, numbered
 from samfast.train.record import run_record
 from samfast.train.regimes import get_regime
