@@ -95,6 +95,17 @@ def test_a_flipped_byte_in_the_cache_is_found(made: dict[str, Path], tmp_path: P
         verify(cache)
 
 
+def test_all_that_is_wrong_with_a_cache_is_listed(made: dict[str, Path], tmp_path: Path) -> None:
+    cache = shutil.copytree(made["cache"], tmp_path / "x.samcache")
+    (shard,) = (path for path in cache.glob("*.safetensors") if path.stem != "decoder")
+    for name in (shard.name, "decoder.safetensors"):
+        (cache / name).write_bytes((cache / name).read_bytes()[:1000])
+    with pytest.raises(CorruptCacheError) as caught:
+        verify(cache)
+    assert shard.name in str(caught.value)
+    assert "decoder.safetensors" in str(caught.value)
+
+
 def test_a_truncated_run_is_found(made: dict[str, Path], tmp_path: Path) -> None:
     run = shutil.copytree(made["run"], tmp_path / "run")
     weights = run / "best.safetensors"

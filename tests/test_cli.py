@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,20 @@ def pairs(tmp_path: Path) -> Path:
 def test_help_names_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    for verb in ("data", "cache", "train", "evaluate", "predict", "export", "tune", "quickstart", "info", "verify"):
+    for verb in (
+        "data",
+        "cache",
+        "train",
+        "evaluate",
+        "predict",
+        "export",
+        "tune",
+        "quickstart",
+        "info",
+        "verify",
+        "merge",
+        "prune",
+    ):
         assert verb in cli.commands
         assert f"\n  {verb} " in out
 
@@ -96,6 +110,8 @@ def test_errors_of_the_file_system_have_no_traceback(
         ("export", "nowhere"),
         ("info", "nowhere"),
         ("verify", "nowhere"),
+        ("merge", "nowhere"),
+        ("prune", "nowhere", "nowhere"),
     ],
     ids=lambda arguments: arguments[0],
 )
@@ -147,7 +163,10 @@ def test_the_stages_one_after_the_other(
     """Every verb on the artifact of the one before it."""
     monkeypatch.chdir(tmp_path)
     assert run(capsys, "cache", pairs, "--out", "c.samcache")[1].strip() == "c.samcache"
-    assert run(capsys, "verify", "c.samcache")[0] == 0
+    assert run(capsys, "verify", "c.samcache")[:2] == (0, "c.samcache: whole\n")
+    assert json.loads(run(capsys, "verify", "c.samcache", "--json")[1])["rows"] == 12
+    assert run(capsys, "merge", "c.samcache")[:2] == (0, "12 rows in 1 shards\n")
+    assert json.loads(run(capsys, "prune", "c.samcache", pairs, "--json")[1])["dropped_rows"] == 0
     code, out, err = run(capsys, "train", pairs, "--cache", "c.samcache", "--epochs", "1", "--out", "r")
     assert (code, out.strip()) == (0, "r"), err
     code, out, err = run(capsys, "evaluate", "r", "--cache", "c.samcache", "--prompts", "box")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from samfast.artifacts import info, verify
-    from samfast.cache import EmbeddingCache, cache_embeddings
+    from samfast.cache import EmbeddingCache, cache_embeddings, merge, prune
     from samfast.data import Dataset, load_dataset
     from samfast.evaluation import Report, evaluate
     from samfast.export import export_onnx
@@ -34,7 +34,9 @@ _HOME = {
     "export_onnx": "export",
     "info": "artifacts",
     "load_dataset": "data",
+    "merge": "cache",
     "predict": "predictions",
+    "prune": "cache",
     "quickstart": "pipeline",
     "train_decoder": "train",
     "tune": "pipeline",
@@ -53,7 +55,9 @@ __all__ = [
     "export_onnx",
     "info",
     "load_dataset",
+    "merge",
     "predict",
+    "prune",
     "quickstart",
     "train_decoder",
     "tune",

@@ -188,9 +188,10 @@ def _data_info(folder: Path) -> dict[str, Any]:
 
 
 def _verify_cache(folder: Path) -> dict[str, Any]:
-    from samfast.cache import EmbeddingCache
+    from samfast.cache.check import verify_cache
+    from samfast.cache.format import read_manifest
 
-    return dict(EmbeddingCache.open(folder).verify())
+    return dict(verify_cache(folder, read_manifest(folder)))  # unopened, as one damaged shard keeps a cache from it
 
 
 def _verify_run(folder: Path) -> dict[str, Any]:

@@ -113,6 +113,8 @@ _data = _options(
     click.option("--max-bad", type=float, default=0.05, show_default=True, help="Stop above this share of bad pairs."),
     click.option("--strict", is_flag=True, help="Stop at the first bad pair."),
 )
+_path = click.argument("path", type=click.Path(path_type=Path))
+_json = click.option("--json", "as_json", is_flag=True, help="Say what was done as JSON.")
 _seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of splits, prompts and order.")
 _device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 _model = _options(
@@ -195,7 +197,15 @@ def data(root: Path, max_bad: float, strict: bool, **options: Any) -> None:
 @_device
 @_out
 @click.option("--storage", type=click.Choice(["float16", "float32"]), default="float16", show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), help="Images encoded at once.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="Of the computation; auto: that of the cache, else bf16 on a GPU that has it, else fp32.",
+)
+@click.option("--batch-size", type=click.IntRange(1), help="Images encoded at once, at most.")
+@click.option("--compile", is_flag=True, help="Let torch.compile make the encoder faster first.")
 def cache(
     root: Path,
     model: str,
@@ -203,7 +213,9 @@ def cache(
     device: str,
     out: Path | None,
     storage: Any,
+    precision: str,
     batch_size: int | None,
+    compile: bool,
     **options: Any,
 ) -> None:
     """Encode every image once and keep the embeddings."""
@@ -214,7 +226,9 @@ def cache(
         out=out,
         device=device,
         storage=storage,
+        precision=precision,
         batch_size=batch_size,
+        compile=compile,
     )
     click.echo(made.path)
 
@@ -307,20 +321,44 @@ def quickstart(**options: Any) -> None:
 
 
 @cli.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@_path
 def info(path: Path) -> None:
     """Say what an artifact is: a cache, a run, an ONNX bundle."""
-    import json
-
-    click.echo(json.dumps(samfast.info(path), indent=2, default=str))
+    _echo(samfast.info(path), True, "")
 
 
 @cli.command()
-@click.argument("path", type=click.Path(path_type=Path))
-def verify(path: Path) -> None:
+@_path
+@_json
+def verify(path: Path, as_json: bool) -> None:
     """Check that an artifact is whole; the exit code says so."""
-    samfast.verify(path)
-    click.echo(f"{path}: whole")
+    _echo(samfast.verify(path), as_json, f"{path}: whole")
+
+
+@cli.command()
+@_path
+@_json
+def merge(path: Path, as_json: bool) -> None:
+    """Compact an embedding cache: a few full shards instead of many small ones."""
+    done = samfast.merge(path)
+    _echo(done, as_json, "{rows} rows in {shards} shards".format(**done))
+
+
+@cli.command()
+@_path
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_json
+def prune(path: Path, data: tuple[Path, ...], as_json: bool) -> None:
+    """Drop from an embedding cache what none of the data sets DATA uses."""
+    done = samfast.prune(path, data)
+    _echo(done, as_json, "{rows} rows in {shards} shards, {dropped_rows} dropped".format(**done))
+
+
+def _echo(content: dict[str, Any], as_json: bool, line: str) -> None:
+    """Print what a verb did, for programs or for people."""
+    import json
+
+    click.echo(json.dumps(content, indent=2, default=str) if as_json else line)
 
 
 def _load(root: Path, options: dict[str, Any], seed: int) -> Any:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from samfast.cache.reader import EmbeddingCache
 
 if TYPE_CHECKING:
+    from samfast.cache.compact import merge, prune
     from samfast.cache.job import cache_embeddings
 
-__all__ = ["EmbeddingCache", "cache_embeddings"]
+__all__ = ["EmbeddingCache", "cache_embeddings", "merge", "prune"]
+
+_HOME = {"cache_embeddings": "job", "merge": "compact", "prune": "compact"}
 
 
 def __getattr__(name: str) -> Any:
-    """Load the encoding job, and torch with it, when it is first asked for: reading needs neither."""
-    if name != "cache_embeddings":
+    """Load what writes, and torch with it, when it is first asked for: reading needs neither."""
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from samfast.cache.job import cache_embeddings
-
-    return cache_embeddings
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

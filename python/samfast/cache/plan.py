@@ -17,7 +17,7 @@ from samfast.data.types import Sample
 from samfast.errors import CacheError
 from samfast.progress import say
 
-_INDEX_BYTES = 256
+INDEX_BYTES = 256
 """Of a row's place in the index, generously."""
 
 
@@ -54,7 +54,7 @@ def make_plan(dataset: Dataset, folder: Path, manifest: Manifest) -> Plan:
     todo = tuple(sample for sample, row in zip(samples, found, strict=True) if row == ABSENT)
     lost = lost_shards(read_jobs(folder), {shard.path.name for shard in shards}, dataset=dataset_id(opened(dataset)))
 
-    needed = len(todo) * (manifest.row_bytes + _INDEX_BYTES)
+    needed = len(todo) * (manifest.row_bytes + INDEX_BYTES)
     free = free_bytes(folder)
     twins = len(dataset.samples) - len(samples)
     say(f"cache {folder}: {len(dataset.samples)} images" + (f", {twins} of them identical to another" if twins else ""))

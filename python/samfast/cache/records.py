@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,21 @@ def record_job(folder: Path, job: Job) -> None:
     """Write what a job did."""
     (folder / JOBS).mkdir(exist_ok=True)
     write_new(folder / JOBS / f"{uuid.uuid4().hex}.json", [readable_json(asdict(job))])
+
+
+def record_replaced(folder: Path, old: Sequence[str], new: Sequence[Written]) -> None:
+    """Write that the rows of some shards are in others now, whichever data set they belong to."""
+    current = {path.stem for path in (folder / DATASETS).glob("*.json")}
+    for dataset in sorted(current | {job.dataset for job in read_jobs(folder)}):
+        shards = tuple(new) if dataset in current else ()
+        record_job(folder, Job(dataset, True, shards, tuple(old), 0, 0, (), 0.0))
+
+
+def forget_datasets(folder: Path, *, keep: Collection[str]) -> None:
+    """Remove the records of data sets whose roots are not among those to ``keep``."""
+    for path, content in _read_all(folder / DATASETS):
+        if content.get("root") not in keep:
+            path.unlink(missing_ok=True)
 
 
 def read_datasets(folder: Path) -> list[dict[str, Any]]:
