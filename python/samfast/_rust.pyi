@@ -8,6 +8,7 @@ a kernel runs, and signal handlers run between two items; do not write to the ar
 """
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -30,6 +31,24 @@ class BuildInfo(TypedDict):
     target: str
     simd: Literal["portable", "avx2", "avx512"]
     threads: int
+
+class RowError(Exception):
+    args: tuple[int, str, bool]
+
+class ShardReader:
+    def __init__(
+        self, paths: Sequence[str | PathLike[str]], offsets: _I64, row_bytes: Sequence[int], max_open: int
+    ) -> None: ...
+    def close(self) -> None: ...
+    def damaged(self, shard: _I32, row: _I32, crc: _U32) -> NDArray[np.bool_]: ...
+    def read_into(
+        self,
+        shard: _I32,
+        row: _I32,
+        crc: _U32,
+        check: NDArray[np.bool_],
+        out: Sequence[NDArray[np.uint8] | NDArray[np.float32]],
+    ) -> None: ...
 
 def bits_to_masks(words: _U64, width: int, out: _Pixels | None = None) -> NDArray[np.uint8]: ...
 def bits_to_rle(words: _U64, width: int) -> _Rle: ...

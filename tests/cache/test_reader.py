@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from samfast import cache_embeddings, load_dataset
+from samfast._rust import ShardReader
 from samfast.cache import EmbeddingCache
-from samfast.cache.handles import FileHandles
+from samfast.cache.handles import ShardFiles
 from samfast.cache.shard import list_shards, read_shard
 from samfast.errors import CacheError, ConfigError, CorruptCacheError
 
@@ -46,8 +51,74 @@ def test_order_repetition_and_dtype(cache: EmbeddingCache) -> None:
     assert part.dtype == np.float32
     np.testing.assert_array_equal(part, whole[order].astype(np.float32))
     assert cache.read([])["image_embeddings"].shape == (0, 32, 8, 8)
-    with pytest.raises(ConfigError, match="int8"):
-        cache.read(keys, dtype=np.int8)
+    assert cache.read(keys, dtype=np.float16)["image_embeddings"].dtype == np.float16
+    for dtype in (np.int8, np.float64):
+        with pytest.raises(ConfigError, match="cannot be read as"):
+            cache.read(keys, dtype=dtype)
+
+
+def test_reading_into_arrays_that_are_there(cache: EmbeddingCache) -> None:
+    keys = cache.keys[::2]
+    expected = cache.read(keys)["image_embeddings"]
+    for dtype in (np.float16, np.float32):
+        room = np.full((len(keys) + 2, 32, 8, 8), 7, dtype)
+        cache.read_into(keys, {"image_embeddings": room[1:-1]})
+        np.testing.assert_array_equal(room[1:-1], expected.astype(dtype))
+        assert (room[[0, -1]] == 7).all()
+    tensor = torch.empty(len(keys), 32, 8, 8)
+    cache.read_into(keys, {"image_embeddings": tensor.numpy()})
+    np.testing.assert_array_equal(tensor, expected.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        {},
+        {"image_embeddings": np.empty((2, 32, 8, 8), np.float16), "other": np.empty(2)},
+        {"image_embeddings": np.empty((3, 32, 8, 8), np.float16)},
+        {"image_embeddings": np.empty((2, 32, 64), np.float16)},
+        {"image_embeddings": np.empty((2, 32, 8, 8), np.float64)},
+        {"image_embeddings": np.empty((2, 32, 8, 8), np.int16)},
+        {"image_embeddings": np.empty((8, 8, 32, 2), np.float16).T},
+        {"image_embeddings": np.broadcast_to(np.float16(0), (2, 32, 8, 8))},
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(cache: EmbeddingCache, out: dict) -> None:
+    with pytest.raises(ConfigError) as caught:
+        cache.read_into(cache.keys[:2], out)
+    assert str(caught.value.where).startswith("out")
+
+
+def test_a_row_is_checked_once(cache: EmbeddingCache) -> None:
+    """What is damaged after it was read is not noticed again: the check is of what the disk gave first."""
+    first, second = cache.keys[:2]
+    cache.read([first])
+    for path in list_shards(cache.path):
+        content = bytearray(path.read_bytes())
+        begin = read_shard(path, cache.manifest).offsets["image_embeddings"]
+        content[begin:] = bytes(byte ^ 1 for byte in content[begin:])
+        path.write_bytes(content)
+    cache.read([first])
+    with pytest.raises(CorruptCacheError, match="CRC"):
+        cache.read([second])
+
+
+def test_ctrl_c_ends_a_long_read(tmp_path: Path) -> None:
+    size = 1 << 24
+    with (tmp_path / "shard").open("wb") as file:
+        file.truncate(size)
+    reader = ShardReader([tmp_path / "shard"], np.zeros((1, 1), np.int64), [size], 1)
+
+    def read(count: int) -> float:
+        zeros = np.zeros(count, np.int32)
+        clock = time.monotonic()
+        with suppress(KeyboardInterrupt):
+            reader.damaged(zeros, zeros, np.zeros(count, np.uint32))
+        return time.monotonic() - clock
+
+    count = int(20 / (read(40) / 40))
+    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+    assert read(count) < 10  # of 20 seconds
 
 
 def test_a_missing_image_is_named(cache: EmbeddingCache, photos: Callable) -> None:
@@ -201,10 +272,9 @@ def test_a_shard_deleted_is_encoded_again_and_then_no_longer_missed(
     again.verify()
 
 
-def test_threads_and_a_fork_read_the_same(cache: EmbeddingCache, contents: Callable) -> None:
+def test_threads_read_the_same(cache: EmbeddingCache, contents: Callable) -> None:
     expected = contents(cache)
-    opened = EmbeddingCache.open(cache.path)
-    opened._files = FileHandles(2)
+    opened = limited(EmbeddingCache.open(cache.path), 2)
 
     def read(seed: int) -> bool:
         rng = np.random.default_rng(seed)
@@ -217,26 +287,72 @@ def test_threads_and_a_fork_read_the_same(cache: EmbeddingCache, contents: Calla
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(read, range(8)))
-    opened._files._lock.acquire()  # as if another thread were reading at the moment of the fork
-    with multiprocessing.get_context("fork").Pool(2) as processes:
-        results = processes.map_async(_read_all, [opened, opened]).get(60)
-    opened._files._lock.release()
-    assert results == [expected, expected]
+
+
+def limited(cache: EmbeddingCache, files: int) -> EmbeddingCache:
+    """The same cache with at most so many shards open."""
+    shards = [read_shard(path, cache.manifest) for path in list_shards(cache.path)]
+    cache._files = ShardFiles(shards, cache.manifest, limit=files)
+    return cache
 
 
 def _read_all(cache: EmbeddingCache) -> dict[str, bytes]:
     return {key: cache.read([key])["image_embeddings"][0].tobytes() for key in cache.keys}
 
 
-def test_a_forked_child_reads_through_an_inherited_cache(cache: EmbeddingCache, contents: Callable) -> None:
+def test_a_forked_child_reads_whatever_the_parents_threads_do(cache: EmbeddingCache, contents: Callable) -> None:
+    """Threads open and close files all the time, so that some forks happen while the parent's reader is locked."""
     expected = contents(cache)
-    cache._files._lock.acquire()
+    opened = limited(EmbeddingCache.open(cache.path), 1)
+    stop = threading.Event()
+
+    def hammer() -> None:
+        while not stop.is_set():
+            opened.read(opened.keys)
+
+    with ThreadPoolExecutor(3) as pool:
+        threads = [pool.submit(hammer) for _ in range(3)]
+        try:
+            for _ in range(20):
+                child = os.fork()
+                if child == 0:
+                    signal.alarm(20)  # a deadlock ends as an error
+                    os._exit(0 if _read_all(opened) == expected else 1)
+                assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        finally:
+            stop.set()
+    for thread in threads:
+        thread.result()
+    assert _read_all(opened) == expected
+
+
+def test_a_forked_child_has_a_reader_of_its_own(cache: EmbeddingCache) -> None:
+    before = cache._files.reader
+    assert cache._files.reader is before
     child = os.fork()
     if child == 0:
-        os._exit(0 if _read_all(cache) == expected else 1)
-    cache._files._lock.release()
+        os._exit(0 if cache._files.reader is not before else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert _read_all(cache) == expected
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_of_a_data_loader_read_the_same(cache: EmbeddingCache, contents: Callable, start: str) -> None:
+    from torch.utils.data import DataLoader
+
+    expected = contents(cache)  # the parent has files open when its workers start
+    loader = DataLoader(
+        cache.keys,
+        batch_size=3,
+        num_workers=2,
+        collate_fn=partial(_read_batch, cache),
+        multiprocessing_context=start,
+    )
+    assert {key: row for batch in loader for key, row in batch} == expected
+
+
+def _read_batch(cache: EmbeddingCache, keys: list[str]) -> list[tuple[str, bytes]]:
+    rows = cache.read(keys)["image_embeddings"]
+    return [(key, row.tobytes()) for key, row in zip(keys, rows, strict=True)]
 
 
 def test_a_cache_goes_to_another_process(cache: EmbeddingCache, contents: Callable) -> None:
@@ -245,8 +361,7 @@ def test_a_cache_goes_to_another_process(cache: EmbeddingCache, contents: Callab
 
 def test_open_files_are_bounded(photos: Callable, small: Any, tmp_path: Path, shards_of: Callable) -> None:
     shards_of(1)
-    cache = cache_embeddings(photos(12), model=small, out=tmp_path / "c")
-    cache._files = FileHandles(3)
+    cache = limited(cache_embeddings(photos(12), model=small, out=tmp_path / "c"), 3)
 
     def open_shards() -> int:
         links = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
@@ -258,32 +373,6 @@ def test_open_files_are_bounded(photos: Callable, small: Any, tmp_path: Path, sh
     cache.close()
     assert open_shards() == 0
     cache.read(cache.keys)
-
-
-def test_the_loader_goes_through_an_order_in_batches(cache: EmbeddingCache) -> None:
-    keys = cache.keys
-    whole = cache.read(keys, dtype=np.float32)["image_embeddings"]
-    order = [6, 0, 3, 2, 5]
-    batches = list(cache.loader(keys, 2, order, dtype=np.float32))
-    assert [positions.tolist() for positions, _ in batches] == [[6, 0], [3, 2], [5]]
-    for positions, features in batches:
-        np.testing.assert_array_equal(features["image_embeddings"], whole[positions])
-    assert sum(len(positions) for positions, _ in cache.loader(keys, 4)) == 7
-    assert list(cache.loader([], 4)) == []
-
-
-def test_the_loader_leaves_no_thread_and_passes_errors_on(cache: EmbeddingCache) -> None:
-    def threads() -> int:
-        return sum(thread.name.startswith("samfast-cache-loader") for thread in threading.enumerate())
-
-    loader = cache.loader(cache.keys, 1)
-    next(loader)
-    assert threads() == 1
-    loader.close()
-    assert threads() == 0
-    with pytest.raises(CacheError, match="not in the cache"):
-        list(cache.loader([cache.keys[0], "00" * 32], 1))
-    assert threads() == 0
 
 
 def test_reading_needs_no_torch(cache: EmbeddingCache) -> None:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from samfast.cache.loader import epoch_order
 from samfast.errors import RunError
 from samfast.inference.tokens import Tokens
 from samfast.masks import Masks
 from samfast.models.sam import Sam
 from samfast.prompts import PADDING
-from samfast.train.batches import Batch, epoch_batches, epoch_order, left_aligned, make_batch
+from samfast.train.batches import Batch, epoch_batches, left_aligned, make_batch
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
 

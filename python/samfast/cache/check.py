@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from samfast.cache.format import Features, Manifest
-from samfast.cache.handles import FileHandles
+from samfast.cache.format import Manifest
+from samfast.cache.handles import ShardFiles
 from samfast.cache.records import lost_shards, read_jobs
-from samfast.cache.shard import SET_ASIDE_FIX, Shard, as_bytes, list_shards, mark_suspect, read_shard, row_crc
+from samfast.cache.shard import SET_ASIDE_FIX, Shard, list_shards, mark_suspect, read_shard
 from samfast.errors import CacheError, CorruptCacheError
 from samfast.progress import bar
 
 _MOST_LISTED = 20
+_ROWS_AT_ONCE = 32
 
 
 def verify_cache(folder: Path, manifest: Manifest) -> dict[str, int]:
@@ -50,33 +51,17 @@ def verify_cache(folder: Path, manifest: Manifest) -> dict[str, int]:
     }
 
 
-def damaged_rows(shard: Shard, manifest: Manifest, *, advance: Callable[[], None] | None = None) -> list[int]:
+def damaged_rows(shard: Shard, manifest: Manifest, *, advance: Callable[[int], None] | None = None) -> list[int]:
     """Rows of a shard whose features are not those that were written."""
-    features = empty_row(manifest)
-    files = FileHandles()
-    damaged = []
-    for row in range(len(shard)):
-        if not read_row(files, shard, row, features):
-            damaged.append(row)
+    reader = ShardFiles([shard], manifest).reader
+    damaged: list[int] = []
+    for start in range(0, len(shard), _ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(shard)), dtype=np.int32)
+        found = reader.damaged(np.zeros_like(rows), rows, np.ascontiguousarray(shard.crcs[rows]))
+        damaged += rows[found].tolist()
         if advance is not None:
-            advance()
+            advance(len(rows))
     return damaged
-
-
-def empty_row(manifest: Manifest) -> Features:
-    """Room for the features of one row."""
-    return {name: np.empty(shape, manifest.storage[name]) for name, shape in manifest.features.items()}
-
-
-def read_row(files: FileHandles, shard: Shard, row: int, features: Features) -> bool:
-    """Fill ``features`` with those of a row; whether they are what was written."""
-    for name, array in features.items():
-        try:
-            if files.read_into(shard.path, shard.offsets[name] + row * array.nbytes, as_bytes(array)) < array.nbytes:
-                return False
-        except OSError:
-            return False
-    return row_crc(features) == int(shard.crcs[row])
 
 
 def _compare_with_jobs(folder: Path, shards: list[Shard], present: set[str], problems: list[str]) -> None:

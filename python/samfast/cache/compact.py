@@ -15,16 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samfast.cache.atomic import explained, lock, remove_stale
-from samfast.cache.check import empty_row, read_row
 from samfast.cache.format import CACHE_JSON, SUSPECT_SUFFIX, Manifest, read_manifest
-from samfast.cache.handles import FileHandles
+from samfast.cache.handles import ShardFiles
 from samfast.cache.plan import INDEX_BYTES, in_bytes, require_room
 from samfast.cache.records import forget_datasets, record_replaced
 from samfast.cache.rows import ABSENT, Rows
-from samfast.cache.shard import SET_ASIDE_FIX, Row, Shard, list_shards, mark_suspect, read_shard
+from samfast.cache.shard import Row, Shard, list_shards, read_shard
 from samfast.cache.writer import SHARD_BYTES, ShardWriter
 from samfast.data import Dataset, load_dataset
-from samfast.errors import CacheError, ConfigError, CorruptCacheError
+from samfast.errors import CacheError, ConfigError
 from samfast.progress import bar, say
 
 Live = list[NDArray[np.int64]]
@@ -149,16 +148,12 @@ def _rewrite(
 
 
 def _rows(shard: Shard, rows: NDArray[np.int64], manifest: Manifest) -> Iterator[Row]:
-    files = FileHandles()
+    files = ShardFiles([shard], manifest)
+    first = np.zeros(1, np.int32)
     for row in rows.tolist():
-        features = empty_row(manifest)
-        if not read_row(files, shard, row, features):
-            mark_suspect(shard.path)
-            raise CorruptCacheError(
-                f"row {row} ({shard.names[row]}) of shard {shard.path.name} is damaged",
-                where=shard.path,
-                fix=SET_ASIDE_FIX,
-            )
+        features = {name: np.empty((1, *shape), manifest.storage[name]) for name, shape in manifest.features.items()}
+        files.read_into(first, np.array([row], np.int32), shard.crcs[[row]], features)
+        values = {name: array[0] for name, array in features.items()}
         height, width = shard.sizes[row].tolist()
         key = shard.keys[row].tobytes().hex()
-        yield Row(key, shard.names[row], (height, width), shard.matrices[row], features, int(shard.views[row]))
+        yield Row(key, shard.names[row], (height, width), shard.matrices[row], values, int(shard.views[row]))

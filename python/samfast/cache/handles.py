@@ -1,85 +1,100 @@
-"""A bounded number of open files, read at positions, by several threads and after a fork."""
+"""The files of some shards: a bounded number of them open, read by several threads, opened anew after a fork."""
 
 from __future__ import annotations
 
+import math
 import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samfast._rust import RowError, ShardReader
+from samfast.cache.format import Features, Manifest
+from samfast.cache.shard import SET_ASIDE_FIX, Shard, mark_suspect, read_shard
+from samfast.errors import CacheError, CorruptCacheError
 
 MAX_OPEN_FILES = 64
 
 
-class FileHandles:
-    """Opens files when they are first read and closes the one unused for longest when there are too many.
-
-    A descriptor has no position of its own here, so it may be shared by threads and by the processes of a fork.
+class ShardFiles:
+    """Reads the rows of shards, all features of a row together, in name order as their CRC is made.
 
     Args:
-        limit: open files kept; more are open only while more threads than this read at once.
+        shards: whose rows are read; a shard's number is its place here.
+        manifest: of their cache.
+        limit: files kept open; more are open only while more threads than this read at once.
+
+    Attributes:
+        paths: of the shards.
     """
 
-    def __init__(self, limit: int = MAX_OPEN_FILES) -> None:
+    def __init__(self, shards: Sequence[Shard], manifest: Manifest, *, limit: int = MAX_OPEN_FILES) -> None:
+        self.paths = [shard.path for shard in shards]
+        self._manifest = manifest
         self._limit = limit
-        self._open: dict[Path, list[int]] = {}  # [descriptor, readers], the one unused for longest first
-        self._start_process()
+        self._features = sorted(manifest.features)
+        sizes = {name: np.dtype(manifest.storage[name]).itemsize for name in self._features}
+        self._row_bytes = [math.prod(manifest.features[name]) * sizes[name] for name in self._features]
+        offsets = [[shard.offsets[name] for shard in shards] for name in self._features]
+        self._offsets = np.array(offsets, np.int64).reshape(len(self._features), len(shards))
+        self._open()
 
-    def _start_process(self) -> None:
+    def _open(self) -> None:
+        self._reader = ShardReader(self.paths, self._offsets, self._row_bytes, self._limit)
         self._pid = os.getpid()
-        self._lock = threading.Lock()
-        for handle in self._open.values():
-            handle[1] = 0
 
-    def read_into(self, path: Path, offset: int, out: memoryview) -> int:
-        """Fill ``out`` with the bytes of ``path`` from ``offset``; how many there were.
+    @property
+    def reader(self) -> ShardReader:
+        """The reader of this process: that of a parent may be locked by a thread which the fork left behind."""
+        if os.getpid() != self._pid:
+            self._open()
+        return self._reader
+
+    def read_into(
+        self,
+        shard: NDArray[np.int32],
+        row: NDArray[np.int32],
+        crc: NDArray[np.uint32],
+        out: Features,
+        *,
+        check: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Fill ``out`` with rows.
+
+        Args:
+            shard: ``(n,)`` int32 numbers of their shards.
+            row: ``(n,)`` int32 places in them.
+            crc: ``(n,)`` uint32 CRC-32C of their features.
+            out: feature name to ``(n, ...)`` array, C-contiguous: of the dtype on disk, or float32 for float16.
+            check: ``(n,)`` bool: which rows to check; None for all.
 
         Raises:
-            OSError: the file cannot be opened or read.
+            CacheError: a shard cannot be read.
+            CorruptCacheError: a row is not what was written.
         """
-        if not hasattr(os, "preadv"):  # Windows
-            with path.open("rb", buffering=0) as file:
-                file.seek(offset)
-                return _fill(out, lambda rest, _: file.readinto(rest) or 0)
-        with self._borrow(path) as descriptor:
-            return _fill(out, lambda rest, done: os.preadv(descriptor, [rest], offset + done))
+        buffers = []
+        for name in self._features:
+            values = out[name].reshape(-1)
+            buffers.append(values.view(np.uint8) if values.dtype == self._manifest.storage[name] else values)
+        try:
+            self.reader.read_into(shard, row, crc, np.ones(len(row), bool) if check is None else check, buffers)
+        except RowError as error:
+            item, reason, is_system = error.args
+            path = self.paths[shard[item]]
+            if is_system:
+                raise CacheError(f"a shard cannot be read: {reason}", where=path, fix=SET_ASIDE_FIX) from None
+            raise self._corrupt(path, int(row[item]), reason) from None
 
     def close(self) -> None:
-        """Close all files that are not being read."""
-        with self._lock:
-            self._shrink(0)
+        """Close all files that are not being read; they open again when they are."""
+        self.reader.close()
 
-    @contextmanager
-    def _borrow(self, path: Path) -> Iterator[int]:
-        if os.getpid() != self._pid:  # after a fork: the lock may be held, and rows be read, by threads left behind
-            self._start_process()
-        with self._lock:
-            handle = self._open.pop(path, None) or [os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)), 0]
-            self._open[path] = handle
-            handle[1] += 1
-            self._shrink(self._limit)
+    def _corrupt(self, path: Path, row: int, reason: str) -> CorruptCacheError:
         try:
-            yield handle[0]
-        finally:
-            with self._lock:
-                handle[1] -= 1
-
-    def _shrink(self, limit: int) -> None:
-        for path in [path for path, (_, readers) in self._open.items() if not readers]:
-            if len(self._open) <= limit:
-                break
-            os.close(self._open.pop(path)[0])
-
-    def __del__(self) -> None:
-        for descriptor, _ in getattr(self, "_open", {}).values():
-            os.close(descriptor)
-
-
-def _fill(out: memoryview, read: Callable[[memoryview, int], int]) -> int:
-    done = 0
-    while done < len(out):
-        count = read(out[done:], done)
-        if count == 0:
-            break
-        done += count
-    return done
+            name = f" ({read_shard(path, self._manifest).names[row]})"
+        except CacheError:
+            name = ""
+        mark_suspect(path)
+        return CorruptCacheError(f"row {row}{name} of shard {path.name} is {reason}", where=path, fix=SET_ASIDE_FIX)

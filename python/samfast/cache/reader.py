@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from samfast.cache.format import Features, Manifest, read_manifest
-from samfast.cache.handles import FileHandles
+from samfast.cache.handles import ShardFiles
+from samfast.cache.loader import AHEAD, epoch_order, in_batches, key_of, prefetch
 from samfast.cache.records import read_datasets, read_jobs
 from samfast.cache.rows import ABSENT, Rows
-from samfast.cache.shard import SET_ASIDE_FIX, Shard, as_bytes, list_shards, mark_suspect, read_shard, row_crc
+from samfast.cache.shard import Shard, list_shards, read_shard
 from samfast.data.types import Sample
-from samfast.errors import CacheError, ConfigError, CorruptCacheError
+from samfast.errors import CacheError, ConfigError
 from samfast.frames import PreprocessSpec
 
 if TYPE_CHECKING:
     from samfast.models.sam import Sam
+
+T = TypeVar("T", str, Sample)
 
 
 class EmbeddingCache:
@@ -32,11 +34,10 @@ class EmbeddingCache:
     def __init__(self, path: Path, manifest: Manifest, shards: Sequence[Shard]) -> None:
         self.path = path
         self.manifest = manifest
-        self._shards = [(shard.path, dict(shard.offsets)) for shard in shards]
         self._num_bytes = sum(shard.num_bytes for shard in shards)
         self._rows = Rows(shards)
         self._is_checked = np.zeros(len(self._rows), bool)
-        self._files = FileHandles()
+        self._files = ShardFiles(shards, manifest)
 
     @classmethod
     def open(cls, path: str | Path) -> EmbeddingCache:
@@ -92,90 +93,95 @@ class EmbeddingCache:
         return len(self._rows)
 
     def __contains__(self, key: str | Sample) -> bool:
-        return bool(self._rows.find([_key(key)])[0] != ABSENT)
+        return bool(self._rows.find([key_of(key)])[0] != ABSENT)
 
     def missing(self, samples: Sequence[Sample]) -> list[Sample]:
         """Those of ``samples`` that are not in the cache, in their order."""
         found = self._rows.find([sample.key for sample in samples])
         return [sample for sample, row in zip(samples, found, strict=True) if row == ABSENT]
 
-    def read(self, keys: Sequence[str | Sample], *, dtype: DTypeLike | None = None) -> Features:
+    def read(self, keys: Sequence[str | Sample], *, dtype: DTypeLike | None = None, pinned: bool = False) -> Features:
         """Read the features of some images.
 
         Args:
             keys: samples, or their hex keys.
-            dtype: of the features of floats, ``np.float16`` or ``np.float32``; None for that of each on disk.
+            dtype: ``np.float32`` converts the features of floats on the way; None leaves each as it is on disk.
+            pinned: into memory that a CUDA device copies from while the CPU goes on; needs torch.
 
         Returns:
             feature name to ``(n, ...)`` array, in the order of ``keys``.
 
         Raises:
-            CacheError: an image is not in the cache.
+            CacheError: an image is not in the cache, or a shard cannot be read.
             CorruptCacheError: the bytes of a row are not those that were written.
-            ConfigError: ``dtype`` is no float type.
+            ConfigError: ``dtype`` is one that embeddings are not converted to.
         """
-        rows = self._rows.find([_key(key) for key in keys])
-        for key, row in zip(keys, rows, strict=True):
-            if row == ABSENT:
-                name = key.name if isinstance(key, Sample) else key
-                raise CacheError(
-                    f"{name} is not in the cache",
-                    where=self.path,
-                    fix="run `samfast cache` again: it encodes what is missing",
-                )
-        if dtype is not None and np.dtype(dtype).kind != "f":
-            raise ConfigError(
-                f"embeddings cannot be read as {np.dtype(dtype)}", where="dtype", fix="use float16 or float32"
-            )
-        stored = {name: np.dtype(of) for name, of in self.manifest.storage.items()}
-        shapes = self.manifest.features
-        wanted = {name: of if dtype is None or of.kind != "f" else np.dtype(dtype) for name, of in stored.items()}
-        out = {name: np.empty((len(rows), *shape), wanted[name]) for name, shape in shapes.items()}
-        scratch = {name: np.empty(shapes[name], of) for name, of in stored.items() if wanted[name] != of}
-        for place in np.lexsort((self._rows.row[rows], self._rows.shard[rows])).tolist():
-            into = {name: array[place] for name, array in out.items()} | scratch
-            self._read_row(int(rows[place]), into)
-            for name, array in scratch.items():
-                out[name][place] = array
+        rows = self._find(keys)
+        empty = _pinned_empty if pinned else np.empty
+        out = {
+            name: empty((len(rows), *shape), _wanted(self.storage[name], dtype))
+            for name, shape in self.manifest.features.items()
+        }
+        self._read(rows, out)
         return out
+
+    def read_into(self, keys: Sequence[str | Sample], out: Features) -> None:
+        """Read the features of some images into arrays that are there already, such as views of pinned tensors.
+
+        Args:
+            keys: ``n`` samples, or their hex keys.
+            out: feature name to ``(n, ...)`` array, C-contiguous; of the dtype on disk, or float32 for features of
+                floats. Holds anything after an error.
+
+        Raises:
+            CacheError, CorruptCacheError: as :meth:`read`.
+            ConfigError: ``out`` is not what the features fit into; says what differs.
+        """
+        rows = self._find(keys)
+        if set(out) != set(self.manifest.features):
+            raise ConfigError(f"features {sorted(self.manifest.features)}, not {sorted(out)}", where="out")
+        for name, shape in self.manifest.features.items():
+            array, where = out[name], f"out[{name!r}]"
+            if array.shape != (len(rows), *shape):
+                raise ConfigError(f"shape {(len(rows), *shape)}, not {array.shape}", where=where)
+            _require_readable(np.dtype(self.storage[name]), array.dtype, where)
+            if not (array.flags.c_contiguous and array.flags.writeable):
+                raise ConfigError("an array that is not C-contiguous, or read-only, cannot be read into", where=where)
+        self._read(rows, out)
 
     def loader(
         self,
-        keys: Sequence[str | Sample],
+        images: Sequence[T],
         batch_size: int,
-        order: ArrayLike | None = None,
         *,
+        seed: int = 0,
+        epoch: int | None = None,
         dtype: DTypeLike | None = None,
-    ) -> Iterator[tuple[NDArray[np.int64], Features]]:
-        """Batches of features, the next one read by a thread while the present one is used.
+        pinned: bool = False,
+        ahead: int = AHEAD,
+    ) -> Iterator[tuple[list[T], Features]]:
+        """Batches of features, read by threads before they are asked for.
 
         Args:
-            keys: samples, or their hex keys.
+            images: samples, or their hex keys.
             batch_size: images in a batch; the last may be smaller.
-            order: ``(n,)`` positions in ``keys``, in the order to read them; None for all, as they are.
-            dtype: as :meth:`read` takes it.
+            seed: of the order.
+            epoch: another order each, see :func:`~samfast.cache.loader.epoch_order`; None for that of ``images``.
+            dtype, pinned: as :meth:`read` takes them.
+            ahead: batches kept ready; bounds memory.
 
         Yields:
-            ``(b,)`` int64 positions in ``keys``, and their features.
+            the images of a batch, and their features.
 
         Raises:
             CacheError, CorruptCacheError: as :meth:`read`.
         """
-        positions = np.arange(len(keys)) if order is None else np.asarray(order, np.int64)
-        batches = [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
-        executor = ThreadPoolExecutor(1, "samfast-cache-loader")
+        order = list(images) if epoch is None else epoch_order(images, seed=seed, epoch=epoch)
 
-        def load(batch: NDArray[np.int64]) -> Features:
-            return self.read([keys[position] for position in batch.tolist()], dtype=dtype)
+        def load(batch: list[T]) -> tuple[list[T], Features]:
+            return batch, self.read(batch, dtype=dtype, pinned=pinned)
 
-        try:
-            ahead = [executor.submit(load, batch) for batch in batches[:1]]
-            for index, batch in enumerate(batches):
-                features = ahead.pop().result()
-                ahead.extend(executor.submit(load, following) for following in batches[index + 1 : index + 2])
-                yield batch, features
-        finally:
-            executor.shutdown(cancel_futures=True)
+        return prefetch(load, in_batches(order, batch_size), ahead=ahead)
 
     def decoder(self) -> Sam:
         """The base model's prompt encoder and mask decoder, float32, without an image encoder.
@@ -207,7 +213,7 @@ class EmbeddingCache:
             "path": str(self.path),
             "model": self.model,
             "images": len(self),
-            "shards": len(self._shards),
+            "shards": len(self._files.paths),
             "bytes": self._num_bytes,
             "features": {name: list(shape) for name, shape in self.feature_shapes.items()},
             "storage": self.storage,
@@ -221,29 +227,39 @@ class EmbeddingCache:
         """Close the open files; they open again when read."""
         self._files.close()
 
-    def _read_row(self, row: int, out: Features) -> None:
-        path, offsets = self._shards[self._rows.shard[row]]
-        at = int(self._rows.row[row])
-        for name, array in out.items():
-            try:
-                count = self._files.read_into(path, offsets[name] + at * array.nbytes, as_bytes(array))
-            except OSError as error:
-                raise CacheError(f"a shard cannot be read: {error.strerror}", where=path, fix=SET_ASIDE_FIX) from None
-            if count < array.nbytes:
-                raise self._corrupt(path, at, "cut short")
-        if not self._is_checked[row]:
-            if row_crc(out) != self._rows.crc[row]:
-                raise self._corrupt(path, at, "damaged: its CRC is wrong")
-            self._is_checked[row] = True
+    def _find(self, keys: Sequence[str | Sample]) -> NDArray[np.int64]:
+        rows = self._rows.find([key_of(key) for key in keys])
+        for key, row in zip(keys, rows, strict=True):
+            if row == ABSENT:
+                raise CacheError(
+                    f"{key.name if isinstance(key, Sample) else key} is not in the cache",
+                    where=self.path,
+                    fix="run `samfast cache` again: it encodes what is missing",
+                )
+        return rows
 
-    def _corrupt(self, path: Path, row: int, what: str) -> CorruptCacheError:
-        try:
-            name = f" ({read_shard(path, self.manifest).names[row]})"
-        except CacheError:
-            name = ""
-        mark_suspect(path)
-        return CorruptCacheError(f"row {row}{name} of shard {path.name} is {what}", where=path, fix=SET_ASIDE_FIX)
+    def _read(self, rows: NDArray[np.int64], out: Features) -> None:
+        places = self._rows.shard[rows], self._rows.row[rows], self._rows.crc[rows]
+        self._files.read_into(*places, out, check=~self._is_checked[rows])
+        self._is_checked[rows] = True
 
 
-def _key(key: str | Sample) -> str:
-    return key.key if isinstance(key, Sample) else key
+def _wanted(stored: str, dtype: DTypeLike | None) -> np.dtype[Any]:
+    """What a feature is read as if ``dtype`` is asked for: features of whole numbers stay what they are."""
+    has, asked = np.dtype(stored), np.dtype(stored if dtype is None else dtype)
+    if has.kind != "f" and asked.kind == "f":
+        return has
+    _require_readable(has, asked, "dtype")
+    return asked
+
+
+def _require_readable(stored: np.dtype[Any], asked: np.dtype[Any], where: str) -> None:
+    if asked != stored and (asked != np.float32 or stored.kind != "f"):
+        raise ConfigError(f"embeddings stored as {stored} cannot be read as {asked}", where=where, fix="use float32")
+
+
+def _pinned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    import torch
+
+    array: NDArray[Any] = torch.empty(shape, dtype=getattr(torch, dtype.name), pin_memory=True).numpy()
+    return array

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from samfast.cache.loader import epoch_order, in_batches, prefetch
 from samfast.data import Dataset
 from samfast.data.types import Sample
 from samfast.frames import PreprocessSpec
 from samfast.inference.prompt_sets import point_prompts
 from samfast.inference.tokens import Tokens, tokenize
-from samfast.prompts import PADDING, concatenate, draw_keys
+from samfast.prompts import PADDING, concatenate
 from samfast.train.config import TrainConfig
 from samfast.train.regimes import choose_objects, click_keys, get_regime, training_prompts
 from samfast.train.targets import soft_targets, visible
@@ -48,29 +48,16 @@ class Batch:
         return len(self.tokens.image_index)
 
 
-def epoch_order(samples: Sequence[Sample], *, seed: int, epoch: int) -> list[Sample]:
-    """The samples in the order of an epoch: by a hash of (seed, epoch, image), whatever order they come in."""
-
-    def place(sample: Sample) -> tuple[int, str]:
-        return int(draw_keys(seed, sample.key, [""], epoch=epoch)[0]), sample.name
-
-    return sorted(samples, key=place)
-
-
 def epoch_batches(
     dataset: Dataset, samples: Sequence[Sample], read: Read, config: TrainConfig, spec: PreprocessSpec, *, epoch: int
 ) -> Iterator[Batch]:
-    """The batches of an epoch, each made while the one before it is trained on."""
+    """The batches of an epoch, made while those before them are trained on."""
     order = epoch_order(samples, seed=config.seed, epoch=epoch)
-    groups = [order[start : start + config.batch_size] for start in range(0, len(order), config.batch_size)]
-    with ThreadPoolExecutor(1, "samfast-batch") as worker:
-        ahead: Future[Batch] | None = None
-        for group in groups:
-            ready, ahead = ahead, worker.submit(make_batch, dataset, group, read, config, spec, epoch=epoch)
-            if ready is not None:
-                yield ready.result()
-        if ahead is not None:
-            yield ahead.result()
+
+    def make(group: Sequence[Sample]) -> Batch:
+        return make_batch(dataset, group, read, config, spec, epoch=epoch)
+
+    return prefetch(make, in_batches(order, config.batch_size))
 
 
 def make_batch(

@@ -139,7 +139,7 @@ class Trainer:
                 is_one_point = torch.zeros_like(is_one_point)
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(values if values.flags.writeable else values.copy()).to(self.device)
+        return torch.from_numpy(values if values.flags.writeable else values.copy()).to(self.device, non_blocking=True)
 
 
 def _parameter_groups(modules: list[nn.Module], weight_decay: float) -> list[dict[str, Any]]:

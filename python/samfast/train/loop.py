@@ -143,7 +143,7 @@ def train_decoder(
     keep_heap()
 
     def read(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
-        return cache.read(samples)
+        return cache.read(samples, pinned=compute.type == "cuda")
 
     with folder.held():
         folder.begin()

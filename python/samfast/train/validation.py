@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from samfast.cache.loader import prefetch
 from samfast.data import Dataset
-from samfast.data.types import Sample
+from samfast.data.types import Sample, Target
 from samfast.inference.prompt_sets import evaluation_prompts
 from samfast.inference.segmenter import Embedding, Segmenter, segment
 from samfast.metrics import overlap_counts, scores
@@ -33,11 +34,14 @@ def validate(
         original resolution outside the ignored region; and ``val_iou``, the mean over kinds.
     """
     found: dict[str, list[float]] = {f"val_{metric}_{kind}": [] for metric in ("iou", "dice") for kind in kinds}
-    for sample in samples:
-        target = visible(dataset.target(sample))
+
+    def load(sample: Sample) -> tuple[Sample, Target, Embedding]:
+        embedding = Embedding(read([sample]), (segmenter.spec.frame(*sample.size),))
+        return sample, visible(dataset.target(sample)), embedding
+
+    for sample, target, embedding in prefetch(load, samples):
         if len(target.masks) == 0:
             continue
-        embedding = Embedding(read([sample]), (segmenter.spec.frame(*sample.size),))
         for kind in kinds:
             prompts = evaluation_prompts(kind, target, sample, seed=seed)
             masks = segment(segmenter, embedding, prompts).masks

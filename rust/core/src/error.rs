@@ -105,6 +105,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: BoxError,
     },
+    /// A row of a shard that cannot be had.
+    #[error("item {item}: {reason}")]
+    Row {
+        /// Index of the row among those asked for.
+        item: usize,
+        /// Why.
+        reason: RowError,
+    },
     /// An option outside its range.
     #[error("{name} is {value}, expected {expected}")]
     Option {
@@ -273,6 +281,27 @@ pub enum BoxError {
     /// Corners in the wrong order.
     #[error("[xmin, ymin, xmax, ymax] is out of order: {0:?}")]
     OutOfOrder([f64; 4]),
+}
+
+/// Why a row of a shard cannot be had.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum RowError {
+    /// There is no such shard.
+    #[error("there is no shard {shard}")]
+    Shard {
+        /// Its number.
+        shard: usize,
+    },
+    /// The file cannot be opened or read.
+    #[error("{0}")]
+    System(String),
+    /// The file ends before the row does.
+    #[error("cut short")]
+    Short,
+    /// The bytes are not those that were written.
+    #[error("damaged: its CRC is wrong")]
+    Damaged,
 }
 
 /// What every fallible kernel returns.

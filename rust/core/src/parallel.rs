@@ -160,6 +160,22 @@ pub(crate) fn fill_items<T: Send, S: Default>(
     })
 }
 
+/// Work through `items` on up to `threads` threads, however few CPUs there are: for work that waits for a disk.
+///
+/// `work_on` gets an item's index, what its thread keeps between items, and the item.
+pub(crate) fn take_items<T: Send, S: Default>(
+    items: Vec<T>,
+    threads: usize,
+    work_on: impl Fn(usize, &mut S, T) -> Result<()> + Sync,
+) -> Result<()> {
+    let slots: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
+    share_out(slots.len(), threads, S::default, |i, kept: &mut S, watch| {
+        watch.check()?;
+        let item = slots[i].lock().unwrap_or_else(PoisonError::into_inner).take();
+        item.map_or(Ok(()), |item| work_on(i, kept, item))
+    })
+}
+
 fn range(share: usize, items: usize, count: usize) -> Range<usize> {
     share * items..((share + 1) * items).min(count)
 }

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 pub enum Level {
     /// What every CPU of the architecture has.
     Portable,
-    /// x86-64 with AVX2, BMI1, BMI2, FMA, LZCNT and POPCNT.
+    /// x86-64 with AVX2, BMI1, BMI2, F16C, FMA, LZCNT and POPCNT.
     Avx2,
     /// The above with AVX-512 F, BW, CD, DQ, VL and VPOPCNTDQ.
     Avx512,
@@ -58,6 +58,7 @@ fn best() -> Level {
         is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("f16c")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("lzcnt")
             && is_x86_feature_detected!("popcnt"),
@@ -80,7 +81,7 @@ fn best() -> Level {
     Level::Portable
 }
 
-/// The steps a kernel asks the instruction set for, 64 pixels at a time.
+/// The steps a kernel asks the instruction set for: 64 pixels, or 16 values, at a time.
 pub(crate) trait Lanes: Copy {
     /// Bit `i`: byte `i` is not 0.
     fn nonzero(self, bytes: &[u8; 64]) -> u64;
@@ -90,6 +91,9 @@ pub(crate) trait Lanes: Copy {
 
     /// Bit `i`: `values[i] > threshold`; NaN is not.
     fn above(self, values: &[f32; 64], threshold: f32) -> u64;
+
+    /// Sixteen little-endian half-precision floats; NaN becomes a quiet one.
+    fn widen(self, halves: &[u8; 32], out: &mut [f32; 16]);
 }
 
 /// The arguments of a kernel, and its body.
@@ -114,13 +118,13 @@ fn run_on<K: Kernel>(_: Level, kernel: K) -> K::Output {
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "intrinsics")]
 fn run_on<K: Kernel>(level: Level, kernel: K) -> K::Output {
-    #[target_feature(enable = "avx2,bmi1,bmi2,fma,lzcnt,popcnt")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,f16c,fma,lzcnt,popcnt")]
     fn avx2<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(x86::Avx2(()))
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vpopcntdq")]
-    #[target_feature(enable = "avx2,bmi1,bmi2,fma,lzcnt,popcnt")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,f16c,fma,lzcnt,popcnt")]
     fn avx512<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(x86::Avx512(()))
     }
@@ -168,6 +172,22 @@ impl Lanes for Portable {
     #[inline(always)]
     fn above(self, values: &[f32; 64], threshold: f32) -> u64 {
         values.iter().enumerate().fold(0, |word, (i, &value)| word | u64::from(value > threshold) << i)
+    }
+
+    #[inline(always)]
+    fn widen(self, halves: &[u8; 32], out: &mut [f32; 16]) {
+        for (half, value) in halves.as_chunks::<2>().0.iter().zip(out) {
+            let bits = u32::from(u16::from_le_bytes(*half));
+            let (sign, magnitude) = ((bits & 0x8000) << 16, bits & 0x7fff);
+            let positive = match magnitude {
+                // A subnormal is a multiple of 2^-24; no subnormal f32 on the way, which a thread may flush to 0.
+                0..0x0400 => (magnitude as f32 * f32::from_bits((127 - 24) << 23)).to_bits(),
+                0x0400..0x7c00 => (magnitude << 13) + ((127 - 15) << 23),
+                0x7c00 => 0xff << 23,
+                _ => (magnitude << 13) | (0x1ff << 22),
+            };
+            *value = f32::from_bits(sign | positive);
+        }
     }
 }
 
@@ -231,6 +251,16 @@ mod x86 {
             }
             word
         }
+
+        #[inline(always)]
+        fn widen(self, halves: &[u8; 32], out: &mut [f32; 16]) {
+            for (eight, values) in halves.as_chunks::<16>().0.iter().zip(out.as_chunks_mut::<8>().0) {
+                // SAFETY: F16C is there (see the module), the chunks hold what is loaded and stored.
+                unsafe {
+                    _mm256_storeu_ps(values.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(eight.as_ptr().cast())))
+                }
+            }
+        }
     }
 
     impl Lanes for Avx512 {
@@ -261,6 +291,12 @@ mod x86 {
                 word |= u64::from(bits) << (16 * i);
             }
             word
+        }
+
+        #[inline(always)]
+        fn widen(self, halves: &[u8; 32], out: &mut [f32; 16]) {
+            // SAFETY: AVX-512F is there (see the module), the arrays hold what is loaded and stored.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), _mm512_cvtph_ps(_mm256_loadu_si256(halves.as_ptr().cast()))) }
         }
     }
 }
@@ -304,6 +340,45 @@ mod tests {
             for level in [Level::Portable, Level::Avx2, Level::Avx512].into_iter().filter(|&level| level <= best()) {
                 let found = run_on(level, Steps { bytes: &bytes, values: &values });
                 assert_eq!(found, (word, ones, above, word.count_ones()), "{level:?}");
+            }
+        }
+    }
+
+    struct Widen<'a>(&'a [u8; 32]);
+
+    impl Kernel for Widen<'_> {
+        type Output = [u32; 16];
+
+        #[inline(always)]
+        fn run<L: Lanes>(self, lanes: L) -> Self::Output {
+            let mut out = [0.0; 16];
+            lanes.widen(self.0, &mut out);
+            out.map(f32::to_bits)
+        }
+    }
+
+    /// From the definition: sign, exponent and fraction.
+    fn widened(half: u16) -> u32 {
+        let (exponent, fraction) = (i32::from(half >> 10 & 0x1f), f64::from(half & 0x3ff) / 1024.0);
+        let value = match exponent {
+            0 => fraction * 2f64.powi(-14),
+            0x1f if fraction == 0.0 => f64::INFINITY,
+            0x1f => return u32::from(half & 0x8000) << 16 | 0x7fc0_0000 | u32::from(half & 0x3ff) << 13,
+            _ => (1.0 + fraction) * 2f64.powi(exponent - 15),
+        };
+        (if half >> 15 == 1 { -value } else { value } as f32).to_bits()
+    }
+
+    #[test]
+    fn every_level_widens_every_half() {
+        for first in (0..=u16::MAX).step_by(16) {
+            let halves: [u16; 16] = std::array::from_fn(|i| first + i as u16);
+            let mut bytes = [0; 32];
+            for (two, half) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(halves) {
+                *two = half.to_le_bytes();
+            }
+            for level in [Level::Portable, Level::Avx2, Level::Avx512].into_iter().filter(|&level| level <= best()) {
+                assert_eq!(run_on(level, Widen(&bytes)), halves.map(widened), "{level:?}");
             }
         }
     }

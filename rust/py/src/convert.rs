@@ -7,7 +7,9 @@ use numpy::{Element, IntoPyArray, PyArray, PyArray1, PyArray3, PyArrayDescrMetho
 use numpy::{PyReadonlyArray, PyReadwriteArray, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use samfast_core::{BitBuf, Bits, Error, MaskBuf, Masks, Size};
+use samfast_core::{self as core, BitBuf, Bits, Error, MaskBuf, Masks, Size};
+
+use crate::shards::RowError;
 
 /// `counts` and `offsets` as numpy arrays.
 pub(crate) type RleArrays<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>);
@@ -29,6 +31,9 @@ pub(crate) fn go_on() -> bool {
 pub(crate) fn to_python(error: impl Into<Error>) -> PyErr {
     match error.into() {
         Error::Interrupted => RAISED.take().unwrap_or_else(|| PyKeyboardInterrupt::new_err(())),
+        Error::Row { item, reason } => {
+            RowError::new_err((item, reason.to_string(), matches!(reason, core::RowError::System(_))))
+        }
         error @ Error::Memory { .. } => PyMemoryError::new_err(error.to_string()),
         error => PyValueError::new_err(error.to_string()),
     }

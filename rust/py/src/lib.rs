@@ -7,6 +7,7 @@ mod metrics;
 mod polygons;
 mod prompts;
 mod shapes;
+mod shards;
 mod view;
 
 use pyo3::prelude::*;
@@ -40,6 +41,9 @@ mod _rust {
     use super::shapes::{
         labels_to_rle, rle_crop, rle_fill_holes, rle_outlines, rle_remove_small, rle_resize, rle_to_labels,
     };
+
+    #[pymodule_export]
+    use super::shards::{RowError, ShardReader};
 
     /// Ctrl-C reaches running kernels; an instruction set that was asked for and is not there stops the import.
     #[pymodule_init]
