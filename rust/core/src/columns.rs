@@ -1,10 +1,10 @@
-//! From the places where columns change between background and foreground to column-major intervals.
+//! The places where columns change between background and foreground, in column-major order.
 
 use crate::error::{Error, Result};
 use crate::rle::Size;
 
-/// Rows of changes, sorted into their columns as they come: [`Self::count`] all, [`Self::open`], [`Self::put`] all,
-/// [`Self::emit`].
+/// Changes, sorted into their columns as they come: [`Self::count`] all, [`Self::open`], all into [`Self::sink`],
+/// [`Self::sorted`].
 #[derive(Default)]
 pub(crate) struct Columns {
     /// The columns that change.
@@ -13,8 +13,8 @@ pub(crate) struct Columns {
     /// While counting: the difference in changes to the column before. Then: where the next change of each column goes.
     /// Zero outside of `first..end`.
     next: Vec<u32>,
-    /// Rows of the changes, column by column.
-    rows: Vec<u32>,
+    /// Positions of the changes, column by column.
+    positions: Vec<u32>,
 }
 
 impl Columns {
@@ -45,67 +45,56 @@ impl Columns {
         if let Some(next) = self.next.get_mut(self.end) {
             *next = 0;
         }
-        let missing = total.saturating_sub(self.rows.len());
-        if u32::try_from(total).is_err() || self.rows.try_reserve(missing).is_err() {
+        let missing = total.saturating_sub(self.positions.len());
+        if u32::try_from(total).is_err() || self.positions.try_reserve(missing).is_err() {
             return Err(Error::Memory { count: 1, size });
         }
-        self.rows.resize(total.max(self.rows.len()), 0);
+        self.positions.resize(total, 0);
         Ok(())
     }
 
-    /// The row from which on a column is changed; as many as were announced.
-    #[inline(always)]
-    pub(crate) fn put(&mut self, column: usize, row: u32) {
-        let next = &mut self.next[column];
-        self.rows[*next as usize] = row;
-        *next += 1;
+    /// Takes the column and the row from which on it is changed; as many as were announced.
+    pub(crate) fn sink(&mut self, size: Size) -> impl FnMut(usize, u32) {
+        let Self { next, positions, .. } = self;
+        let (next, positions, height) = (&mut next[..], &mut positions[..], size.height() as u32);
+        #[inline(always)]
+        move |column, row| {
+            let next = &mut next[column];
+            positions[*next as usize] = column as u32 * height + row;
+            *next += 1;
+        }
     }
 
-    /// Foreground as rising (start, end) positions in a mask of `height` rows, none empty, at most touching. Every
-    /// column has an even number of changes. Empty afterwards.
-    #[inline(always)]
-    pub(crate) fn emit(&mut self, height: usize, mut interval: impl FnMut(u32, u32)) {
+    /// The changes as rising column-major positions: a column that is changed where it ends, where the next one begins.
+    /// Every column has an even number of them. Nothing is announced afterwards.
+    pub(crate) fn sorted(&mut self) -> &[u32] {
+        let mut rest = &mut self.positions[..];
         let mut start = 0;
-        for column in self.first..self.end {
-            let end = std::mem::take(&mut self.next[column]) as usize;
-            let rows = &mut self.rows[start..end];
-            start = end;
-            let top = (column * height) as u32;
-            let mut pair = |a: u32, b: u32| {
-                if a < b {
-                    interval(top + a, top + b);
-                }
-            };
-            match rows {
-                [] => {}
-                &mut [a, b] => pair(a.min(b), a.max(b)),
-                &mut [a, b, c, d] => {
-                    let (a, b, c, d) = (a.min(b), a.max(b), c.min(d), c.max(d));
-                    let (first, b, c, last) = (a.min(c), a.max(c), b.min(d), b.max(d));
-                    pair(first, b.min(c));
-                    pair(b.max(c), last);
-                }
-                _ => {
-                    sort(rows);
-                    rows.as_chunks::<2>().0.iter().for_each(|&[a, b]| pair(a, b));
-                }
+        for next in &mut self.next[self.first..self.end] {
+            let end = std::mem::take(next);
+            let Some((column, others)) = rest.split_at_mut_checked((end - start) as usize) else { break };
+            (rest, start) = (others, end);
+            match column {
+                [a, b] => (*a, *b) = (*a.min(b), *a.max(b)),
+                _ => sort(column),
             }
         }
         (self.first, self.end) = (0, 0);
+        &self.positions
     }
 }
 
-fn sort(rows: &mut [u32]) {
-    if rows.len() > 24 {
-        return rows.sort_unstable();
+fn sort(column: &mut [u32]) {
+    if column.len() > 24 {
+        return column.sort_unstable();
     }
-    for i in 1..rows.len() {
-        let row = rows[i];
+    for i in 1..column.len() {
+        let position = column[i];
         let mut place = i;
-        while place > 0 && rows[place - 1] > row {
-            rows[place] = rows[place - 1];
+        while place > 0 && column[place - 1] > position {
+            column[place] = column[place - 1];
             place -= 1;
         }
-        rows[place] = row;
+        column[place] = position;
     }
 }

@@ -3,11 +3,13 @@
 //! Both ways go through packed rows and the places where a pixel differs from the one above it: a blob has few of them,
 //! however large it is.
 
-use crate::bits::{BitBuf, Bits, WORD, mask_count, pack_mask, transpose, unpack_row, zeroed};
+use crate::bits::{BitBuf, Bits, WORD, mask_count, pack_mask, transpose, zeroed};
+use crate::canvas::Canvas;
 use crate::error::{BatchError, Result};
 use crate::parallel::fill_items;
-use crate::rle::{MaskBuf, Masks, Size, Toggles};
+use crate::rle::{MaskBuf, Masks, Size, Toggles, intervals};
 use crate::simd::{Kernel, Lanes, run};
+use crate::window::Window;
 
 /// Encode masks of `size`, one after the other in `pixels`; every byte that is not 0 is foreground.
 ///
@@ -156,27 +158,18 @@ pub fn decode_bits(masks: Masks<'_>) -> Result<BitBuf> {
 
 /// Draw one mask over `words`, which must be zero.
 pub(crate) fn draw(runs: &[u32], size: Size, words: &mut [u64]) {
-    mark(runs, size, words);
-    descend(words, size);
+    draw_on(runs, size, &mut Canvas::whole(size, words));
 }
 
-/// From differences to the row above to pixels.
-pub(crate) fn descend(words: &mut [u64], size: Size) {
-    let row_words = size.row_words();
-    for y in 1..size.height() {
-        let (above, row) = words[(y - 1) * row_words..(y + 1) * row_words].split_at_mut(row_words);
-        row.iter_mut().zip(above).for_each(|(word, above)| *word ^= *above);
-    }
-}
-
-/// Decode masks into `out`, row-major, one byte (0 or 1) a pixel, mask after mask.
+/// Decode masks into `out`, row-major, one byte (0 or 1) a pixel, mask after mask. `blank`: all of `out` is 0 already,
+/// which saves writing what lies around the foreground.
 ///
 /// Marks where each column changes in packed bits and lets every row take over the row above: O(runs) scattered writes,
 /// the rest is sequential.
 ///
 /// # Errors
 /// [`BatchError::Output`] if `out` is not as long as the masks have pixels; [`crate::Error::Memory`].
-pub fn decode_into(masks: Masks<'_>, out: &mut [u8]) -> Result<()> {
+pub fn decode_into(masks: Masks<'_>, blank: bool, out: &mut [u8]) -> Result<()> {
     let size = masks.size();
     let expected = masks.len() * size.pixels();
     if out.len() != expected {
@@ -184,64 +177,29 @@ pub fn decode_into(masks: Masks<'_>, out: &mut [u8]) -> Result<()> {
     }
     let work = expected / 16 + masks.run_count() * 4;
     fill_items(out, size.pixels(), work, |mask, words: &mut Vec<u64>, out| {
-        zeroed(words, 1, size)?;
-        mark(masks.runs(mask), size, words);
-        unroll(words, size, out);
+        let window = Window::around(masks, mask).unwrap_or_default();
+        let mut canvas = Canvas::blank(window, words, size)?;
+        draw_on(masks.runs(mask), size, &mut canvas);
+        canvas.write(size, blank, out);
         Ok(())
     })
 }
 
-/// One mask, from differences to the row above to bytes.
-pub(crate) fn unroll(words: &mut [u64], size: Size, out: &mut [u8]) {
-    run(Unroll { words, size, out });
-}
-
-/// Set a bit wherever a pixel differs from the one above it.
-fn mark(runs: &[u32], size: Size, words: &mut [u64]) {
-    let (height, row_words) = (size.height(), size.row_words());
-    // The column `position` lies in, and where it begins.
+/// Draw one mask on a canvas it lies in.
+fn draw_on(runs: &[u32], size: Size, canvas: &mut Canvas<'_>) {
+    let height = size.height();
+    // The column the last position lies in, and where it begins.
     let (mut column, mut top) = (0, 0);
-    let mut position = 0;
-    for pair in runs.chunks(2) {
-        let start = position + pair[0] as usize;
-        let end = start + pair.get(1).map_or(0, |&run| run as usize);
-        position = end;
-        if start == end {
-            continue;
-        }
+    for (start, end) in intervals(runs) {
         while start >= top + height {
             (column, top) = (column + 1, top + height);
         }
-        words[(start - top) * row_words + column / WORD] ^= 1 << (column % WORD);
+        canvas.toggle(column, start - top);
         while end > top + height {
             (column, top) = (column + 1, top + height);
-            words[column / WORD] ^= 1 << (column % WORD);
+            canvas.toggle(column, 0);
         }
-        if end < top + height {
-            words[(end - top) * row_words + column / WORD] ^= 1 << (column % WORD);
-        }
+        canvas.toggle(column, end - top);
     }
-}
-
-struct Unroll<'a> {
-    words: &'a mut [u64],
-    size: Size,
-    out: &'a mut [u8],
-}
-
-impl Kernel for Unroll<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
-        let row_words = self.size.row_words();
-        let mut rows = self.words.chunks_exact_mut(row_words);
-        let mut above: &mut [u64] = &mut [];
-        for out in self.out.chunks_exact_mut(self.size.width()) {
-            let Some(row) = rows.next() else { return };
-            row.iter_mut().zip(&*above).for_each(|(word, above)| *word ^= above);
-            unpack_row(lanes, row, out);
-            above = row;
-        }
-    }
+    canvas.descend();
 }

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::rle::{Masks, check_offsets};
+use crate::window::Window;
 
 /// Number of foreground pixels of each mask; needs no size.
 ///
@@ -19,16 +20,17 @@ pub fn areas(counts: &[u32], offsets: &[i64]) -> Result<Vec<i64>> {
 /// `[xmin, ymin, xmax, ymax]` of each mask, inclusive pixel indices; `[0, 0, -1, -1]` for an empty one.
 #[must_use]
 pub fn boxes(masks: Masks<'_>) -> Vec<[i64; 4]> {
-    let height = masks.size().height();
     let bounding_box = |mask| {
-        let mut bounds: Option<[usize; 4]> = None;
-        for (start, end) in masks.intervals(mask) {
-            let (x0, x1) = (start / height, (end - 1) / height);
-            // A run that goes on in the next column holds the bottom of one column and the top of the next.
-            let (y0, y1) = if x0 == x1 { (start % height, (end - 1) % height) } else { (0, height - 1) };
-            bounds = Some(bounds.map_or([x0, y0, x1, y1], |[a, b, c, d]| [a.min(x0), b.min(y0), c.max(x1), d.max(y1)]));
-        }
-        bounds.map_or([0, 0, -1, -1], |bounds| bounds.map(|value| value as i64))
+        let Window { x, y, width, height } = Window::around(masks, mask).unwrap_or_default();
+        [x, y, x + width, y + height].map(|edge| edge as i64)
     };
-    (0..masks.len()).map(bounding_box).collect()
+    (0..masks.len()).map(bounding_box).map(|[x0, y0, x1, y1]| [x0, y0, x1 - 1, y1 - 1]).collect()
+}
+
+/// Whether the bounding boxes of the masks hold less than half of all pixels: then it pays to decode them into memory
+/// that is blank.
+#[must_use]
+pub fn is_sparse(masks: Masks<'_>) -> bool {
+    let windows = (0..masks.len()).filter_map(|mask| Window::around(masks, mask));
+    windows.map(|window| window.width * window.height).sum::<usize>() < masks.len() * masks.size().pixels() / 2
 }

@@ -182,6 +182,30 @@ impl MaskBuf {
         self.offsets.push(self.counts.len() as i64);
     }
 
+    /// Append one mask of `pixels` pixels that changes at these positions: rising, an even number of them; where one is
+    /// given twice, it changes back.
+    pub(crate) fn push_changes(&mut self, pixels: usize, positions: &[u32]) {
+        let first = self.counts.len();
+        self.counts.resize(first + positions.len() + 1, 0);
+        let runs = &mut self.counts[first..];
+        let (mut len, mut written) = (0, 0);
+        for &[start, end] in positions.as_chunks::<2>().0 {
+            if start == written && len > 0 {
+                runs[len - 1] += end - start;
+            } else if start < end {
+                runs[len..len + 2].copy_from_slice(&[start - written, end - start]);
+                len += 2;
+            } else {
+                continue;
+            }
+            written = end;
+        }
+        runs[len] = pixels as u32 - written;
+        let last = usize::from(runs[len] > 0);
+        self.counts.truncate(first + len + last);
+        self.offsets.push(self.counts.len() as i64);
+    }
+
     /// Build `count` masks, in parallel if `work` (elementary steps over all of them) is worth it.
     ///
     /// `push` appends the mask of an index; its scratch is kept by the thread.

@@ -3,7 +3,7 @@
 use crate::rle::{Masks, Size, intervals};
 
 /// A rectangle of an image.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Window {
     pub(crate) x: usize,
     pub(crate) y: usize,
@@ -23,6 +23,17 @@ impl Window {
             bounds = Some(bounds.map_or((x0, y0, x1, y1), |(a, b, c, d)| (a.min(x0), b.min(y0), c.max(x1), d.max(y1))));
         }
         bounds.map(|(x0, y0, x1, y1)| Self { x: x0, y: y0, width: x1 + 1 - x0, height: y1 + 1 - y0 })
+    }
+
+    /// What holds both; a window without pixels adds nothing.
+    pub(crate) fn hull(self, other: Self) -> Self {
+        if self.height == 0 || other.height == 0 {
+            return if self.height == 0 { other } else { self };
+        }
+        let (x, y) = (self.x.min(other.x), self.y.min(other.y));
+        let right = (self.x + self.width).max(other.x + other.width);
+        let bottom = (self.y + self.height).max(other.y + other.height);
+        Self { x, y, width: right - x, height: bottom - y }
     }
 
     /// Larger by `margin` pixels on every side, as far as the image goes.

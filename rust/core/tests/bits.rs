@@ -47,7 +47,7 @@ proptest! {
         prop_assert_eq!(&runs, &encode(&masks, size).unwrap());
         prop_assert_eq!(decode_bits(view(&runs, size)).unwrap(), bits);
         back.fill(9);
-        decode_into(view(&runs, size), &mut back).unwrap();
+        decode_into(view(&runs, size), false, &mut back).unwrap();
         prop_assert_eq!(back, binary);
     }
 

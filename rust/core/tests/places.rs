@@ -84,7 +84,7 @@ proptest! {
         let masks = image.encoded();
         let (size, stride) = (image.size(), image.size().pixels());
         let mut found = vec![2; image.masks.len() * stride];
-        decode_into(view(&ring(view(&masks, size), radius).unwrap(), size), &mut found).unwrap();
+        decode_into(view(&ring(view(&masks, size), radius).unwrap(), size), false, &mut found).unwrap();
         for mask in 0..image.masks.len() {
             let points = image.points(mask);
             for i in 0..stride {

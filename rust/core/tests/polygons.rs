@@ -72,7 +72,7 @@ fn rasterized_by(rule: Rule, polygons: &[Vec<f64>], size: Size) -> Vec<u32> {
     let bits = rasterize_bits(objects, size, rule).unwrap();
     assert_eq!(bits, decode_bits(view(&masks, size)).unwrap());
     let (mut bytes, mut expected) = (vec![9; size.pixels()], vec![9; size.pixels()]);
-    rasterize_into(objects, size, rule, &mut bytes).unwrap();
+    rasterize_into(objects, size, rule, false, &mut bytes).unwrap();
     samfast_core::unpack_into(bits.view(), &mut expected).unwrap();
     assert_eq!(bytes, expected);
     masks.counts
@@ -142,7 +142,7 @@ proptest! {
         let size = Size::new(height as i64, width as i64).unwrap();
         let runs = rasterized_by(Rule::PixelCenter, &[coords], size);
         let mut bytes = vec![0; size.pixels()];
-        samfast_core::decode_into(samfast_core::Masks::new(&runs, &[0, runs.len() as i64], size).unwrap(), &mut bytes).unwrap();
+        samfast_core::decode_into(samfast_core::Masks::new(&runs, &[0, runs.len() as i64], size).unwrap(), false, &mut bytes).unwrap();
         for y in 0..height {
             for x in 0..width {
                 let (px, py) = (4 * x as i64 + 2, 4 * y as i64 + 2);

@@ -16,7 +16,7 @@ use samfast_core::{
 fn decoded(masks: &MaskBuf, size: Size) -> Vec<Vec<u8>> {
     let masks = view(masks, size);
     let mut out = vec![7; masks.len() * size.pixels()];
-    decode_into(masks, &mut out).unwrap();
+    decode_into(masks, false, &mut out).unwrap();
     out.chunks(size.pixels()).map(<[u8]>::to_vec).collect()
 }
 

@@ -115,18 +115,24 @@ pub(crate) fn pixels<'py>(py: Python<'py>, masks: &Bound<'py, PyAny>) -> PyResul
     array(bytes, "masks")
 }
 
-/// (N, H, W) uint8 of a kernel that writes every pixel: a new array, or `out`, uint8 or bool of that shape.
+/// (N, H, W) uint8 of a kernel, which gets the pixels and whether they are 0 already: a new array, for `sparse` masks one
+/// of untouched memory, or `out`, uint8 or bool of that shape.
 pub(crate) fn fill_masks<'py>(
     py: Python<'py>,
     count: usize,
     size: Size,
     out: Option<&Bound<'py, PyAny>>,
-    kernel: impl FnOnce(&mut [u8]) -> Result<(), Error> + Send,
+    sparse: impl FnOnce() -> bool,
+    kernel: impl FnOnce(bool, &mut [u8]) -> Result<(), Error> + Send,
 ) -> PyResult<Bound<'py, PyArray3<u8>>> {
     let shape = [count, size.height(), size.width()];
+    let blank = out.is_none() && sparse();
     let out = match out {
-        // Through numpy's own function, which raises MemoryError where there is not enough.
-        None => py.import("numpy")?.call_method1("empty", ((shape[0], shape[1], shape[2]), "uint8"))?,
+        // Through numpy's own functions, which raise MemoryError where there is not enough.
+        None => {
+            let make = if blank { "zeros" } else { "empty" };
+            py.import("numpy")?.call_method1(make, ((shape[0], shape[1], shape[2]), "uint8"))?
+        }
         Some(out) => {
             let found = pixels(py, out)?.shape().to_vec();
             if found != shape {
@@ -138,7 +144,7 @@ pub(crate) fn fill_masks<'py>(
     let out = out.cast_into::<PyArray3<u8>>()?;
     let mut writable = out.try_readwrite().map_err(|error| PyValueError::new_err(format!("out: {error}")))?;
     let values = writable.as_slice_mut()?;
-    call(py, || kernel(values))?;
+    call(py, || kernel(blank, values))?;
     drop(writable);
     Ok(out)
 }

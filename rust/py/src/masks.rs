@@ -31,7 +31,14 @@ pub(crate) fn rle_to_masks<'py>(
 ) -> PyResult<Bound<'py, PyArray3<u8>>> {
     let rle = Rle::new(counts, offsets)?;
     let masks = rle.masks(height, width)?;
-    fill_masks(py, masks.len(), masks.size(), out, |pixels| core::decode_into(masks, pixels))
+    fill_masks(
+        py,
+        masks.len(),
+        masks.size(),
+        out,
+        || core::is_sparse(masks),
+        |blank, pixels| core::decode_into(masks, blank, pixels),
+    )
 }
 
 /// Pack (N, H, W) masks, uint8 or bool, into (N, H, ceil(W / 64)) uint64; every value that is not 0 is foreground.
@@ -54,7 +61,7 @@ pub(crate) fn bits_to_masks<'py>(
 ) -> PyResult<Bound<'py, PyArray3<u8>>> {
     let words = Words::new(words, width)?;
     let masks = words.masks()?;
-    fill_masks(py, masks.len(), masks.size(), out, |pixels| core::unpack_into(masks, pixels))
+    fill_masks(py, masks.len(), masks.size(), out, || false, |_, pixels| core::unpack_into(masks, pixels))
 }
 
 /// Encode (N, H, ceil(W / 64)) uint64.
