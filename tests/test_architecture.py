@@ -22,6 +22,7 @@ ORDER = [
     {"masks", "distances", "prompts", "metrics"},
     {"data"},
     {"inference"},
+    {"views"},
     {"runtime"},
     {"models"},
     {"cache"},
@@ -53,6 +54,7 @@ TORCH_FREE = [
     "metrics",
     "data",
     "inference",
+    "views",
     "runtime",
 ]
 

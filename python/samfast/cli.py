@@ -121,6 +121,9 @@ _model = _options(
     click.option("--model", default="tiny", show_default=True, help="tiny, vit_b, vit_l or vit_h."),
     click.option("--checkpoint", type=click.Path(path_type=Path), help="The model's official checkpoint (.pth)."),
 )
+_augment = click.option(
+    "--augment", help="How the other views are made: light (the default), aerial, weather, medical."
+)
 _out = click.option("--out", type=click.Path(path_type=Path), help="Where to write; a readable name is made otherwise.")
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 _training = _options(
@@ -132,6 +135,8 @@ _training = _options(
     click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's."),
     click.option("--lr", type=float, help="Learning rate, instead of the recipe's."),
     click.option("--batch-size", type=click.IntRange(1), help="Images a step, instead of the recipe's."),
+    click.option("--views", type=click.IntRange(1), help="Encoded views of each image to train on, in turn: 1."),
+    _augment,
 )
 _prompts = click.option(
     "--prompts",
@@ -206,6 +211,8 @@ def data(root: Path, max_bad: float, strict: bool, **options: Any) -> None:
 )
 @click.option("--batch-size", type=click.IntRange(1), help="Images encoded at once, at most.")
 @click.option("--compile", is_flag=True, help="Let torch.compile make the encoder faster first.")
+@click.option("--views", type=click.IntRange(1), default=1, show_default=True, help="Embeddings of each image.")
+@_augment
 def cache(
     root: Path,
     model: str,
@@ -216,6 +223,8 @@ def cache(
     precision: str,
     batch_size: int | None,
     compile: bool,
+    views: int,
+    augment: str | None,
     **options: Any,
 ) -> None:
     """Encode every image once and keep the embeddings."""
@@ -229,6 +238,9 @@ def cache(
         precision=precision,
         batch_size=batch_size,
         compile=compile,
+        views=views,
+        augment=augment or "light",
+        seed=options["seed"],
     )
     click.echo(made.path)
 

@@ -118,7 +118,7 @@ def tune(
         dataset = load_dataset(data, seed=seed)
         seconds["data"] = watch.seconds
     say(describe(dataset))
-    check_training(dataset, out=out, model=model, regime=regime, seed=seed, device=device, **training)
+    config = check_training(dataset, out=out, model=model, regime=regime, seed=seed, device=device, **training)
     for kind in prompts:
         check_kind(kind)
     check_selection(selection)
@@ -128,7 +128,16 @@ def tune(
     watch = Stopwatch()
     say("\n2/5  encode once")
     if not isinstance(cache, EmbeddingCache):
-        cache = cache_embeddings(dataset, model=model, checkpoint=checkpoint, out=cache, device=device)
+        cache = cache_embeddings(
+            dataset,
+            model=model,
+            checkpoint=checkpoint,
+            out=cache,
+            device=device,
+            views=config.views,
+            augment=training.get("augment") or config.augment,
+            seed=seed,
+        )
     seconds["encode"] = watch.seconds
 
     watch = Stopwatch()

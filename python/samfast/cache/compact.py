@@ -18,13 +18,15 @@ from samfast.cache.atomic import explained, lock, remove_stale
 from samfast.cache.format import CACHE_JSON, SUSPECT_SUFFIX, Manifest, read_manifest
 from samfast.cache.handles import ShardFiles
 from samfast.cache.plan import INDEX_BYTES, in_bytes, require_room
-from samfast.cache.records import forget_datasets, record_replaced
+from samfast.cache.records import forget_datasets, read_views, record_replaced
 from samfast.cache.rows import ABSENT, Rows
 from samfast.cache.shard import Row, Shard, list_shards, read_shard
 from samfast.cache.writer import SHARD_BYTES, ShardWriter
 from samfast.data import Dataset, load_dataset
 from samfast.errors import CacheError, ConfigError
 from samfast.progress import bar, say
+from samfast.views import view_key
+from samfast.views.recipe import recipe_identity
 
 Live = list[NDArray[np.int64]]
 """For each shard, its rows that count."""
@@ -77,8 +79,9 @@ def prune(path: str | Path, data: Sequence[Dataset | str | Path]) -> dict[str, i
     if not data:
         raise ConfigError("no data set is given: nothing would stay", where="data", fix="name those that are in use")
     datasets = [one if isinstance(one, Dataset) else load_dataset(one) for one in data]
-    used = {sample.key for dataset in datasets for sample in dataset.samples}
+    images = {sample.key for dataset in datasets for sample in dataset.samples}
     with _alone(path) as (folder, manifest, shards):
+        used = images | _views_of(images, folder)
         live = _live(shards, lambda rows: _among(rows, used))
         if shards and not any(map(len, live)):
             raise CacheError(
@@ -112,6 +115,17 @@ def _among(rows: Rows, keys: set[str]) -> NDArray[np.bool_]:
     among = np.zeros(len(rows), bool)
     among[found[found != ABSENT]] = True
     return among
+
+
+def _views_of(images: set[str], folder: Path) -> set[str]:
+    """Keys of all views of these images that a cache may hold."""
+    counts: dict[str, int] = {}
+    for record in read_views(folder):
+        recipe = recipe_identity(record["recipe"])
+        counts[recipe] = max(record["views"], counts.get(recipe, 0))
+    return {
+        view_key(key, recipe, view) for recipe, count in counts.items() for key in images for view in range(1, count)
+    }
 
 
 def _rewrite(

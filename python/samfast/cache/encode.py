@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from samfast.cache.format import Features, Manifest
 from samfast.data.images import DecodeSpec, decode_image, image_key, read_bytes
 from samfast.data.parallel import thread_count
-from samfast.data.types import Sample
 from samfast.errors import CacheError, ConfigError, DataError
 from samfast.frames import PreprocessSpec
 from samfast.models.sam import Sam
 from samfast.progress import say
+from samfast.views import Views, ViewSample
 
 MOST_AT_ONCE = 16
 MEMORY_FOR_ONE = 4 << 30
@@ -34,12 +34,13 @@ def batch_for(device: torch.device) -> int:
 
 
 def prepared(
-    samples: Iterable[Sample], spec: PreprocessSpec, decode: DecodeSpec, *, ahead: int
-) -> Generator[tuple[Sample, NDArray[np.float32] | DataError], None, None]:
-    """Read, decode and preprocess images in threads.
+    samples: Iterable[ViewSample], views: Views, spec: PreprocessSpec, decode: DecodeSpec, *, ahead: int
+) -> Generator[tuple[ViewSample, NDArray[np.float32] | DataError], None, None]:
+    """Read, decode and preprocess images in threads, as their views show them.
 
     Args:
         samples: what to read, in this order; taken from it no sooner than they are prepared.
+        views: what is made of them.
         spec: the model's preprocessing.
         decode: how files become pixels.
         ahead: images prepared, or being prepared, before they are asked for; bounds memory.
@@ -48,10 +49,10 @@ def prepared(
         each sample with its ``(3, size, size)`` float32 model input, or with the error that it made.
     """
     executor = ThreadPoolExecutor(thread_count(), "samfast-prepare")
-    waiting: deque[tuple[Sample, Future[NDArray[np.float32] | DataError]]] = deque()
+    waiting: deque[tuple[ViewSample, Future[NDArray[np.float32] | DataError]]] = deque()
     try:
         for sample in samples:
-            waiting.append((sample, executor.submit(_prepare, sample, spec, decode)))
+            waiting.append((sample, executor.submit(_prepare, sample, views, spec, decode)))
             if len(waiting) > ahead:
                 first, future = waiting.popleft()
                 yield first, future.result()
@@ -61,14 +62,16 @@ def prepared(
         executor.shutdown(cancel_futures=True)
 
 
-def _prepare(sample: Sample, spec: PreprocessSpec, decode: DecodeSpec) -> NDArray[np.float32] | DataError:
+def _prepare(
+    sample: ViewSample, views: Views, spec: PreprocessSpec, decode: DecodeSpec
+) -> NDArray[np.float32] | DataError:
     try:
         data = read_bytes(sample.path)
-        if image_key(data, decode) != sample.key:
+        if image_key(data, decode) != sample.image_key:
             return DataError(
                 "the file has changed since the data set was opened", where=sample.path, fix="open it again"
             )
-        return spec.preprocess(decode_image(data, decode))
+        return spec.preprocess(views.image(decode_image(data, decode), sample, spec))
     except DataError as error:
         return error
 
@@ -96,7 +99,7 @@ class Encoder:
         self._most = 2**31
 
     @torch.inference_mode()
-    def __call__(self, samples: Sequence[Sample], images: NDArray[np.float32]) -> Features:
+    def __call__(self, samples: Sequence[ViewSample], images: NDArray[np.float32]) -> Features:
         """Encode ``(B, 3, size, size)`` images, model frame; features in their storage dtypes.
 
         Raises:
@@ -117,7 +120,7 @@ class Encoder:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _features(self, samples: Sequence[Sample], images: NDArray[np.float32]) -> Features | None:
+    def _features(self, samples: Sequence[ViewSample], images: NDArray[np.float32]) -> Features | None:
         """The features, or None if they do not fit into memory."""
         is_low = self._compute != torch.float32
         try:
@@ -153,7 +156,7 @@ class Encoder:
         say(f"  {self.device} has not enough memory for {images} images at once: going on with {self._most}")
 
     def _explain_overflow(
-        self, samples: Sequence[Sample], name: str, computed: torch.Tensor, stored: torch.Tensor
+        self, samples: Sequence[ViewSample], name: str, computed: torch.Tensor, stored: torch.Tensor
     ) -> None:
         first = next(index for index, row in enumerate(stored) if not bool(row.isfinite().all()))
         where = samples[first].name

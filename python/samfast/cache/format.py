@@ -23,6 +23,7 @@ CACHE_JSON = "cache.json"
 DECODER = "decoder.safetensors"
 DATASETS = "datasets"
 JOBS = "jobs"
+VIEWS = "views"
 SET_ASIDE = "set-aside"
 SHARD_SUFFIX = ".safetensors"
 SUSPECT_SUFFIX = ".suspect"
@@ -152,17 +153,6 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 _ENCODE_ANEW = "remove the folder and encode again"
-
-
-def row_matrix(size: tuple[int, int], spec: PreprocessSpec) -> NDArray[np.float64]:
-    """``(3, 3)`` float64 map of the plain view: homogeneous original (x, y) pixel indices to the model frame.
-
-    >>> spec = PreprocessSpec(1024, 64, 256, (0, 0, 0), (1, 1, 1))
-    >>> row_matrix((512, 2048), spec).tolist()
-    [[0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 1.0]]
-    """
-    height, width = spec.resized(*size)
-    return np.diag([width / size[1], height / size[0], 1.0])
 
 
 def canonical_json(value: Any) -> bytes:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from samfast.cache.atomic import explained, take_seat
 from samfast.cache.base import decoder_hash
 from samfast.cache.encode import Encoder, batch_for, prepared
-from samfast.cache.format import CACHE_JSON, JOBS, SUFFIX, Features, Manifest, Storage, read_manifest, row_matrix
+from samfast.cache.format import CACHE_JSON, JOBS, SUFFIX, Features, Manifest, Storage, read_manifest
 from samfast.cache.plan import Plan, in_time, make_plan, opened
 from samfast.cache.reader import EmbeddingCache
-from samfast.cache.records import Job, dataset_id, record_dataset, record_job
+from samfast.cache.records import Job, dataset_id, record_dataset, record_job, record_views
 from samfast.cache.shard import Row
 from samfast.cache.store import create_cache, sharing
 from samfast.cache.walk import NewShards, Walk
@@ -32,6 +32,8 @@ from samfast.models.precision import PRECISIONS, pick_precision
 from samfast.models.sam import Sam
 from samfast.models.segmenter import pick_device
 from samfast.progress import Bar, Stopwatch, bar, say
+from samfast.views import Recipe, Views, ViewSample, get_recipe
+from samfast.views.recipe import Photometric
 
 _MOST_LISTED = 20
 
@@ -48,6 +50,9 @@ def cache_embeddings(
     device: str = "auto",
     compile: bool = False,
     max_bad: float = 0.05,
+    views: int = 1,
+    augment: str | Recipe | Photometric = "light",
+    seed: int = 0,
 ) -> EmbeddingCache:
     """Encode every image of a data set that is not in the cache yet, of all splits, annotated or not.
 
@@ -68,6 +73,11 @@ def cache_embeddings(
         device: ``"auto"`` takes a CUDA device if there is one.
         compile: let ``torch.compile`` make the encoder faster first, which takes a minute or more.
         max_bad: the fraction of images that may fail to decode, before the job stops.
+        views: embeddings of each image: the plain one and ``views - 1`` others, at as many times the cost. More may be
+            added later; of all splits, so that which set an image is in may change.
+        augment: how the others are made: ``"light"``, ``"aerial"``, ``"weather"``, ``"medical"``, a
+            :class:`~samfast.views.Recipe`, or a callable with a name and a version that takes and returns an image.
+        seed: of their draws; no part of what they are called, so that a view that is there is not made anew.
 
     Returns:
         the cache, open.
@@ -82,6 +92,7 @@ def cache_embeddings(
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch_size={batch_size} encodes nothing", where="batch_size", fix="use 1 or more")
     keep_heap()
+    wanted = Views(get_recipe(augment), views, seed)
     dataset = data if isinstance(data, Dataset) else load_dataset(data)
     sam = _resolve_model(model, checkpoint)
     folder = default_path(dataset.root, sam.name) if out is None else Path(out).expanduser()
@@ -89,15 +100,17 @@ def cache_embeddings(
     with explained(folder), ExitStack() as held:
         manifest = _manifest(sam, dataset, _resolve_precision(precision, folder, place), storage)
         held.enter_context(sharing(folder))
-        plan = make_plan(dataset, folder, manifest)
+        plan = make_plan(dataset, wanted, folder, manifest)
         create_cache(folder, manifest, sam)
         held.enter_context(sharing(folder))
         if plan.samples or plan.lost:
             record_dataset(folder, opened(dataset))
+            if views > 1:
+                record_views(folder, wanted.to_dict())
             (folder / JOBS).mkdir(exist_ok=True)
             seat = held.enter_context(take_seat(folder / JOBS))
             step = batch_size or batch_for(place)
-            job = _Encoding(dataset, folder, manifest, plan, seat=seat, batch_size=step, max_bad=max_bad)
+            job = _Encoding(dataset, wanted, folder, manifest, plan, seat=seat, batch_size=step, max_bad=max_bad)
             job.run(Encoder(sam, manifest, place, compile=compile))
         else:
             with suppress(CacheError, OSError):  # a cache that may only be read
@@ -128,7 +141,7 @@ def _resolve_precision(precision: str, folder: Path, device: torch.device) -> st
 def _manifest(sam: Sam, dataset: Dataset, precision: str, storage: Storage | Mapping[str, Storage]) -> Manifest:
     parts = encoder_fingerprint_parts(sam, precision)
     with torch.device("meta"):
-        features = Sam(sam.architecture).encode(torch.zeros(1, 3, sam.spec.size, sam.spec.size))
+        features = type(sam)(sam.architecture).encode(torch.zeros(1, 3, sam.spec.size, sam.spec.size))
     return Manifest(
         model=sam.name,
         parts=parts,
@@ -159,6 +172,7 @@ class _Encoding:
 
     Args:
         dataset: whose images these are.
+        views: what is made of them.
         folder: of the cache.
         manifest: what its rows have in common.
         plan: what to encode.
@@ -170,6 +184,7 @@ class _Encoding:
     def __init__(
         self,
         dataset: Dataset,
+        views: Views,
         folder: Path,
         manifest: Manifest,
         plan: Plan,
@@ -179,6 +194,7 @@ class _Encoding:
         max_bad: float,
     ) -> None:
         self._dataset = dataset
+        self._views = views
         self._folder = folder
         self._manifest = manifest
         self._plan = plan
@@ -186,7 +202,7 @@ class _Encoding:
         self._stretch = 0
         self._batch_size = batch_size
         self._max_bad = max_bad
-        self._bad: list[tuple[str, str]] = []
+        self._bad: dict[str, str] = {}
         self._encoded = 0
         self._outrun = 0
         self._warm: tuple[float, int] | None = None
@@ -214,18 +230,19 @@ class _Encoding:
                 tuple(replaced),
                 self._encoded,
                 self._plan.present + self._walk.skipped + self._outrun,
-                tuple(self._bad),
+                tuple(self._bad.items()),
                 round(clock.seconds, 3),
             )
             if writer.written or replaced or self._bad:
                 record_job(self._folder, job)
             self._say_result(clock.seconds)
 
-    def _batches(self, running: Bar) -> Iterator[tuple[list[Sample], NDArray[np.float32]]]:
-        samples: list[Sample] = []
+    def _batches(self, running: Bar) -> Iterator[tuple[list[ViewSample], NDArray[np.float32]]]:
+        samples: list[ViewSample] = []
         images: list[NDArray[np.float32]] = []
         walk = (self._plan.samples[index] for index in self._walk)
-        stream = prepared(walk, self._manifest.spec, self._dataset.decode, ahead=2 * self._batch_size)
+        spec, decode = self._manifest.spec, self._dataset.decode
+        stream = prepared(walk, self._views, spec, decode, ahead=2 * self._batch_size)
         with closing(stream):
             for sample, image in stream:
                 if self._walk.is_written(sample.key):
@@ -245,7 +262,7 @@ class _Encoding:
             yield samples, np.stack(images)
 
     def _take_bad(self, sample: Sample, error: DataError) -> None:
-        self._bad.append((sample.name, error.what))
+        self._bad[sample.name] = error.what
         if len(self._bad) > self._max_bad * len(self._dataset.samples):
             raise DataError(
                 f"{len(self._bad)} of {len(self._dataset.samples)} images cannot be decoded, more than"
@@ -254,13 +271,15 @@ class _Encoding:
                 fix="repair or remove them, or allow more with max_bad=",
             )
 
-    def _write(self, writer: ShardWriter, batch: list[Sample], features: Features) -> None:
+    def _write(self, writer: ShardWriter, batch: list[ViewSample], features: Features) -> None:
         for index, sample in enumerate(batch):
             if self._walk.stretch(sample.key) != self._stretch:
                 self._stretch = self._walk.stretch(sample.key)
                 writer.flush()  # so that the process met there sees what is done
             row = {name: array[index] for name, array in features.items()}
-            writer.add(Row(sample.key, sample.name, sample.size, row_matrix(sample.size, self._manifest.spec), row))
+            place = self._views.placement(sample)
+            matrix = place.to_model(self._manifest.spec)
+            writer.add(Row(sample.key, sample.name, place.size, matrix, row, sample.view))
         self._encoded += len(batch)
 
     def _say_estimate(self, seconds: float) -> None:
@@ -281,7 +300,7 @@ class _Encoding:
             say(f"  left out {len(self._bad)} images that cannot be decoded: {_listed(self._bad)}")
 
 
-def _listed(bad: list[tuple[str, str]]) -> str:
+def _listed(bad: Mapping[str, str]) -> str:
     hidden = len(bad) - _MOST_LISTED
-    lines = [f"\n    {name}: {reason}" for name, reason in bad[:_MOST_LISTED]]
+    lines = [f"\n    {name}: {reason}" for name, reason in list(bad.items())[:_MOST_LISTED]]
     return "".join(lines) + (f"\n    and {hidden} more" if hidden > 0 else "")

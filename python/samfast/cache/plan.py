@@ -16,6 +16,7 @@ from samfast.data import Dataset
 from samfast.data.types import Sample
 from samfast.errors import CacheError
 from samfast.progress import say
+from samfast.views import Views, ViewSample
 
 INDEX_BYTES = 256
 """Of a row's place in the index, generously."""
@@ -26,19 +27,19 @@ class Plan:
     """What is to be encoded.
 
     Attributes:
-        samples: one an image file content that is not in the cache.
-        present: images of the data set that are.
+        samples: views of image file contents that are not in the cache.
+        present: views that are.
         lost: shards of earlier jobs on this data set that are gone.
         shards: that are there.
     """
 
-    samples: tuple[Sample, ...]
+    samples: tuple[ViewSample, ...]
     present: int
     lost: tuple[str, ...]
     shards: tuple[Shard, ...]
 
 
-def make_plan(dataset: Dataset, folder: Path, manifest: Manifest) -> Plan:
+def make_plan(dataset: Dataset, views: Views, folder: Path, manifest: Manifest) -> Plan:
     """Look what is missing, and say it.
 
     Raises:
@@ -49,17 +50,19 @@ def make_plan(dataset: Dataset, folder: Path, manifest: Manifest) -> Plan:
     unique: dict[str, Sample] = {}
     for sample in dataset.samples:
         unique.setdefault(sample.key, sample)
-    samples = list(unique.values())
+    samples = views.samples(unique.values())
     found = Rows(shards).find([sample.key for sample in samples])
     todo = tuple(sample for sample, row in zip(samples, found, strict=True) if row == ABSENT)
     lost = lost_shards(read_jobs(folder), {shard.path.name for shard in shards}, dataset=dataset_id(opened(dataset)))
 
     needed = len(todo) * (manifest.row_bytes + INDEX_BYTES)
     free = free_bytes(folder)
-    twins = len(dataset.samples) - len(samples)
+    twins = len(dataset.samples) - len(unique)
     say(f"cache {folder}: {len(dataset.samples)} images" + (f", {twins} of them identical to another" if twins else ""))
     if lost:
         say(f"  shards of earlier jobs that are gone: {len(lost)}; their images are encoded again")
+    if views.count > 1:
+        say(f"  {views.count} views of each, {views.recipe.name}: {views.count} times the time and the disk of one")
     if len(todo) < len(samples):
         say(f"  {len(samples) - len(todo)} are there already")
     if todo:

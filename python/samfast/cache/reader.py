@@ -12,12 +12,14 @@ from numpy.typing import DTypeLike, NDArray
 from samfast.cache.format import Features, Manifest, read_manifest
 from samfast.cache.handles import ShardFiles
 from samfast.cache.loader import AHEAD, epoch_order, in_batches, key_of, prefetch
-from samfast.cache.records import read_datasets, read_jobs
+from samfast.cache.records import read_datasets, read_jobs, read_views
 from samfast.cache.rows import ABSENT, Rows
-from samfast.cache.shard import Shard, list_shards, read_shard
+from samfast.cache.shard import PLAIN_VIEW, Shard, list_shards, read_shard
 from samfast.data.types import Sample
 from samfast.errors import CacheError, ConfigError
 from samfast.frames import PreprocessSpec
+from samfast.views import Placement
+from samfast.views.recipe import recipe_identity
 
 if TYPE_CHECKING:
     from samfast.models.sam import Sam
@@ -26,7 +28,7 @@ T = TypeVar("T", str, Sample)
 
 
 class EmbeddingCache:
-    """Embeddings of many images on disk. Only the index is in memory: about 50 bytes an image.
+    """Embeddings of many images on disk. Only the index is in memory: about 150 bytes a row.
 
     Open one with :meth:`open`. May be used from several threads, after a fork, and pickled to other processes.
     """
@@ -149,6 +151,36 @@ class EmbeddingCache:
                 raise ConfigError("an array that is not C-contiguous, or read-only, cannot be read into", where=where)
         self._read(rows, out)
 
+    def placements(self, keys: Sequence[str | Sample]) -> list[Placement]:
+        """Where rows show their images.
+
+        Args:
+            keys: samples, or their hex keys; of views, those that :func:`~samfast.views.view_key` makes.
+
+        Raises:
+            CacheError: a row is not in the cache.
+        """
+        rows = self._find(keys)
+        return [
+            Placement.from_model(matrix, size, self.spec)
+            for matrix, size in zip(self._rows.matrix[rows], self._rows.size[rows].tolist(), strict=True)
+        ]
+
+    def recipe(self, name: str) -> str:
+        """Identity of the recipe of that name, as far as any views here were made by one.
+
+        Raises:
+            CacheError: there is none, or more than one.
+        """
+        found = {recipe_identity(record["recipe"]) for record in read_views(self.path) if record["name"] == name}
+        if len(found) != 1:
+            raise CacheError(
+                f"the cache holds views of {len(found) or 'no'} recipes of the name {name!r}",
+                where=self.path,
+                fix="pass the recipe itself, or encode its views: samfast cache",
+            )
+        return found.pop()
+
     def loader(
         self,
         images: Sequence[T],
@@ -212,7 +244,12 @@ class EmbeddingCache:
             "kind": "embedding cache",
             "path": str(self.path),
             "model": self.model,
-            "images": len(self),
+            "images": int((self._rows.view == PLAIN_VIEW).sum()),
+            "rows": len(self),
+            "views": [
+                {"name": record["name"], "views": record["views"], "seed": record["seed"]}
+                for record in read_views(self.path)
+            ],
             "shards": len(self._files.paths),
             "bytes": self._num_bytes,
             "features": {name: list(shape) for name, shape in self.feature_shapes.items()},

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from samfast.cache.atomic import write_exclusive, write_new
-from samfast.cache.format import DATASETS, JOBS, canonical_json, readable_json
+from samfast.cache.format import DATASETS, JOBS, VIEWS, canonical_json, readable_json
 from samfast.errors import CorruptCacheError
 
 
@@ -68,6 +68,12 @@ def record_dataset(folder: Path, fields: Mapping[str, Any]) -> str:
     return name
 
 
+def record_views(folder: Path, fields: Mapping[str, Any]) -> None:
+    """Write how views were made, once; ``fields`` as :meth:`~samfast.views.Views.to_dict` says it."""
+    (folder / VIEWS).mkdir(exist_ok=True)
+    write_exclusive(folder / VIEWS / f"{dataset_id(fields)}.json", [readable_json(fields)])
+
+
 def record_job(folder: Path, job: Job) -> None:
     """Write what a job did."""
     (folder / JOBS).mkdir(exist_ok=True)
@@ -96,6 +102,15 @@ def read_datasets(folder: Path) -> list[dict[str, Any]]:
         CorruptCacheError: a record is damaged.
     """
     return [content for _, content in _read_all(folder / DATASETS)]
+
+
+def read_views(folder: Path) -> list[dict[str, Any]]:
+    """How the views in the cache were made.
+
+    Raises:
+        CorruptCacheError: a record is damaged.
+    """
+    return [content for _, content in _read_all(folder / VIEWS)]
 
 
 def read_jobs(folder: Path) -> list[Job]:

@@ -15,7 +15,7 @@ ABSENT = -1
 
 
 class Rows:
-    """The rows of several shards, one a key, about 50 bytes of memory each.
+    """The rows of several shards, one a key, about 140 bytes of memory each.
 
     Of two rows with one key the one in the shard of the smaller name counts, so that all readers agree.
 
@@ -23,6 +23,9 @@ class Rows:
         shard: ``(N,)`` int32, the position of each row's shard in the sequence this was made of.
         row: ``(N,)`` int32, the row in the shard.
         crc: ``(N,)`` uint32 CRC-32C of the row's features.
+        view: ``(N,)`` int32, which view of its image each row is.
+        size: ``(N, 2)`` int32 (height, width), view frame.
+        matrix: ``(N, 3, 3)`` float64, original frame to model frame.
     """
 
     def __init__(self, shards: Sequence[Shard]) -> None:
@@ -34,6 +37,9 @@ class Rows:
         self.shard = np.repeat(np.array(by_name, np.int32), counts)[first]
         self.row = _joined([np.arange(count, dtype=np.int32) for count in counts], "i4")[first]
         self.crc = _joined([shards[index].crcs for index in by_name], "u4")[first]
+        self.view = _joined([shards[index].views for index in by_name], "i4")[first]
+        self.size = _joined([shards[index].sizes for index in by_name], "i4").reshape(-1, 2)[first]
+        self.matrix = _joined([shards[index].matrices for index in by_name], "f8").reshape(-1, 3, 3)[first]
         self.num_duplicates = len(keys) - len(first)
 
     def __len__(self) -> int:

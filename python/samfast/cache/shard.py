@@ -60,7 +60,7 @@ class Row:
     Attributes:
         key: hex row key.
         name: of the sample it was first met as.
-        size: (height, width), original frame.
+        size: (height, width) of the view frame, which is the original frame for the plain view.
         matrix: ``(3, 3)`` float64, original to model frame.
         features: name to the array of one row, in its storage dtype.
         view: which view of the image this is.
@@ -82,7 +82,7 @@ class Shard:
         path: the file.
         keys: ``(N, 32)`` uint8.
         crcs: ``(N,)`` uint32 CRC-32C of each row's features, in name order.
-        sizes: ``(N, 2)`` int32 (height, width), original frame.
+        sizes: ``(N, 2)`` int32 (height, width), view frame.
         views: ``(N,)`` int32.
         matrices: ``(N, 3, 3)`` float64, original to model frame.
         names: the sample each row was first met as.

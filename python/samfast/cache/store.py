@@ -16,6 +16,7 @@ from samfast.cache.format import (
     JOBS,
     SET_ASIDE,
     SUSPECT_SUFFIX,
+    VIEWS,
     Manifest,
     read_manifest,
 )
@@ -39,7 +40,7 @@ def existing_shards(folder: Path, manifest: Manifest) -> list[Shard]:
         _require_free(folder)
         return []
     read_manifest(folder).require_equal(manifest, where=folder)
-    for place in (folder, folder / DATASETS, folder / JOBS):
+    for place in (folder, folder / DATASETS, folder / JOBS, folder / VIEWS):
         remove_stale(place)
     shards = []
     for path in list_shards(folder):

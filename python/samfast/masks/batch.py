@@ -324,6 +324,31 @@ class Masks:
         """
         return Masks(height, width, *_option(_rust.rle_resize, *self._rle, height, width))
 
+    def warp(self, matrix: ArrayLike, height: int, width: int) -> Masks:
+        """Each mask as it looks after an affine map: what :mod:`samfast.views` does to an image, done to its masks.
+
+        A new pixel takes the pixel in which the place lies that its centre comes from, and is background where that
+        is off the masks. Computed in float64, as ``floor(inverse[:2] @ (x + 0.5, y + 0.5, 1))``.
+
+        >>> mask = Masks.from_numpy(np.array([[True, False, False]]))
+        >>> mask.warp([[-1, 0, 3], [0, 1, 0], [0, 0, 1]], 1, 3).numpy().astype(int).tolist()  # a flip
+        [[[0, 0, 1]]]
+
+        Args:
+            matrix: ``(3, 3)``, from old to new homogeneous (x, y, 1), where pixel (0, 0) is the square from 0 to 1.
+            height: of the new masks, in pixels.
+            width: of the new masks, in pixels.
+
+        Raises:
+            ConfigError: a matrix that is not affine or has no inverse, or a size without pixels.
+        """
+        affine = np.asarray(matrix, np.float64)
+        is_affine = affine.shape == (3, 3) and np.isfinite(affine).all() and np.array_equal(affine[2], [0, 0, 1])
+        if not is_affine or not np.linalg.det(affine):
+            raise ConfigError(f"{affine.tolist()} is no affine map with an inverse", where="matrix")
+        inverse = np.linalg.inv(affine)[:2].ravel().tolist()
+        return Masks(height, width, *_option(_rust.rle_warp, *self._rle, inverse, height, width))
+
     def polygons(
         self, *, holes: Literal["bridge", "drop"] = "bridge", connectivity: Literal[4, 8] = 8
     ) -> list[list[NDArray[np.int64]]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from samfast.cache.loader import epoch_order, in_batches, prefetch
 from samfast.data import Dataset
-from samfast.data.types import Sample
+from samfast.data.types import Sample, Target
 from samfast.frames import PreprocessSpec
 from samfast.inference.prompt_sets import point_prompts
 from samfast.inference.tokens import Tokens, tokenize
@@ -19,6 +19,7 @@ from samfast.prompts import PADDING, concatenate
 from samfast.train.config import TrainConfig
 from samfast.train.regimes import choose_objects, click_keys, get_regime, training_prompts
 from samfast.train.targets import soft_targets, visible
+from samfast.views import PlacedSample, view_target
 
 Read = Callable[[Sequence[Sample]], Mapping[str, NDArray[Any]]]
 """Where embeddings come from: samples to feature name to ``(n, ...)`` array, one row a sample."""
@@ -70,9 +71,9 @@ def make_batch(
     targets = [np.zeros((0, spec.low_res, spec.low_res), np.float32)]
     keys = [np.zeros((0, corrections), np.uint64)]
     weights: list[NDArray[np.float32]] = []
-    frames = [spec.frame(*sample.size) for sample in samples]
+    frames = [spec.frame(*shown_size(sample)) for sample in samples]
     for index, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
-        target = visible(dataset.target(sample))
+        target = visible(shown_target(dataset, sample))
         objects = choose_objects(target, sample, seed=config.seed, epoch=epoch, at_most=config.max_prompts)
         soft, weight = soft_targets(target.masks[objects], target.ignore, frame)
         weights.append(weight)
@@ -93,6 +94,17 @@ def make_batch(
         is_one_point=asked.is_one_point,
         click_keys=np.concatenate(keys),
     )
+
+
+def shown_size(sample: Sample) -> tuple[int, int]:
+    """(height, width) of the frame that a sample's embedding shows: the original frame, or that of its view."""
+    return sample.placement.size if isinstance(sample, PlacedSample) else sample.size
+
+
+def shown_target(dataset: Dataset, sample: Sample) -> Target:
+    """What is annotated on a sample, in the frame that its embedding shows."""
+    target = dataset.target(sample)
+    return view_target(target, sample.placement) if isinstance(sample, PlacedSample) else target
 
 
 def left_aligned(tokens: Tokens) -> Tokens:

@@ -48,6 +48,8 @@ class TrainConfig:
             click more.
         eval_interval: epochs between two judgements on the val set; the untuned model and the last epoch are always
             judged, and the best of the judged epochs is kept.
+        views: encoded views of each image, the plain one included; each epoch takes the next one.
+        augment: name of the recipe that the other views were made by.
         trainable: modules whose parameters move.
         seed: of prompts, object choice and order.
         precision: ``"fp32"``, ``"bf16"``, or ``"auto"``: bf16 on CUDA from compute capability 8.0, fp32 elsewhere.
@@ -67,6 +69,8 @@ class TrainConfig:
     max_prompts: int
     prompts_per_object: int
     clicks: int = 8
+    views: int = 1
+    augment: str = "light"
     eval_interval: int = 1
     trainable: tuple[str, ...] = TRAINABLE
     seed: int = 0
@@ -85,7 +89,7 @@ class TrainConfig:
                 fix="precision='bf16' on a GPU that has it, else 'fp32'",
             )
         _one_of("precision", self.precision, PRECISIONS)
-        for name in ("epochs", "batch_size", "max_prompts", "prompts_per_object", "clicks", "eval_interval"):
+        for name in ("epochs", "batch_size", "max_prompts", "prompts_per_object", "clicks", "views", "eval_interval"):
             _number(name, getattr(self, name), at_least=1, whole=True)
         _number("seed", self.seed, at_least=0, whole=True)
         _number("weight_decay", self.weight_decay, at_least=0)
@@ -170,7 +174,7 @@ class TrainConfig:
         return replace(self, **changes)
 
 
-_OPTIONAL = {"clicks", "eval_interval", "trainable", "seed", "precision", "device"}
+_OPTIONAL = {"clicks", "views", "augment", "eval_interval", "trainable", "seed", "precision", "device"}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

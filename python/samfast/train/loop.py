@@ -31,6 +31,9 @@ from samfast.train.record import run_record
 from samfast.train.regimes import get_regime
 from samfast.train.run import Run, is_run
 from samfast.train.validation import validate
+from samfast.train.views import EpochViews, recipe_in, recipe_name
+from samfast.views import Recipe
+from samfast.views.recipe import Photometric
 
 
 def train_decoder(
@@ -45,6 +48,8 @@ def train_decoder(
     lr: float | None = None,
     batch_size: int | None = None,
     max_prompts: int | None = None,
+    views: int | None = None,
+    augment: str | Recipe | Photometric | None = None,
     seed: int | None = None,
     out: str | Path | None = None,
     device: str | None = None,
@@ -77,6 +82,9 @@ def train_decoder(
         lr: base learning rate.
         batch_size: images an optimizer step.
         max_prompts: objects of an image that take part in an epoch.
+        views: encoded views of each image, the plain one (1, the default) included: each epoch shows every image in
+            the next of its views. Judged is the plain one alone.
+        augment: how the others are made, as :func:`samfast.cache_embeddings` takes it.
         seed: of prompts, object choice and order; 0 by default.
         out: the run's folder; ``runs/<data>-<model>-<regime>`` by default.
         device: ``"auto"`` (default) or a torch device.
@@ -113,6 +121,8 @@ def train_decoder(
         lr=lr,
         batch_size=batch_size,
         max_prompts=max_prompts,
+        views=views,
+        augment=augment,
         seed=seed,
         device=device,
         **settings,
@@ -123,14 +133,22 @@ def train_decoder(
     train, val = labelled(dataset, "train"), labelled(dataset, "val")
     if cache is None:
         cache = cache_embeddings(
-            dataset, model=model or config.model, checkpoint=checkpoint, out=place, device=config.device
+            dataset,
+            model=model or config.model,
+            checkpoint=checkpoint,
+            out=place,
+            device=config.device,
+            views=config.views,
+            augment=augment or config.augment,
+            seed=config.seed,
         )
     else:
         _check_model(cache, config.model, model if isinstance(model, Sam) else None, checkpoint)
-    _check_rows(cache, dataset, [*train, *val])
+    shown = EpochViews(cache, recipe_in(cache, augment or config.augment), config.views, config.seed)
+    _check_rows(cache, dataset, shown, train, val, config.augment)
 
     sam = cache.decoder()
-    record = run_record(config, dataset, cache, sam, checkpoint, precision=precision, device=compute)
+    record = run_record(config, dataset, shown, sam, checkpoint, precision=precision, device=compute)
     default = Path("runs") / f"{dataset.root.resolve().name}-{config.model}-{config.regime}"
     if keep_finished and not overwrite:
         found = finished_run([Path(out).expanduser()] if out is not None else numbered(default), record)
@@ -147,7 +165,7 @@ def train_decoder(
 
     with folder.held():
         folder.begin()
-        fit(folder, sam, dataset, train, val, read, config, device=compute, precision=precision)
+        fit(folder, sam, dataset, shown, train, val, read, config, device=compute, precision=precision)
     return Run(folder.path)
 
 
@@ -170,7 +188,7 @@ def check_training(
         DataError: there is nothing to train on, or nothing to judge on.
         OutputExistsError: ``out`` holds something that is no run.
     """
-    config = TrainConfig.make(recipe, **settings)
+    config = TrainConfig.make(recipe, **{**settings, "augment": recipe_name(settings.get("augment"))})
     pick_precision(config.precision, pick_device(config.device))
     check_out(out)
     if dataset is not None:
@@ -183,6 +201,7 @@ def fit(
     folder: RunFolder,
     sam: Sam,
     dataset: Dataset,
+    views: EpochViews,
     train: Sequence[Sample],
     val: Sequence[Sample],
     read: Read,
@@ -226,7 +245,7 @@ def fit(
             finish_epoch(epoch=0, loss=None, lr=None, seconds=0.0)
         for epoch in range(len(metrics), config.epochs + 1):
             watch = Stopwatch()
-            trained = _train_epoch(trainer, dataset, train, read, config, epoch=epoch)
+            trained = _train_epoch(trainer, dataset, views.shown(train, epoch=epoch), read, config, epoch=epoch)
             finish_epoch(epoch=epoch, **trained, seconds=round(watch.seconds, 3))
     except KeyboardInterrupt:
         say(
@@ -310,15 +329,25 @@ def _check_model(cache: EmbeddingCache, name: str, sam: Sam | None, checkpoint: 
             )
 
 
-def _check_rows(cache: EmbeddingCache, dataset: Dataset, samples: Sequence[Sample]) -> None:
-    """Raise unless every sample has a row in the cache."""
-    missing = cache.missing(samples)
-    if missing:
-        raise CacheError(
-            f"the cache lacks {len(missing)} of {len(samples)} images, such as {missing[0].name}",
-            where=cache.path,
-            fix=f"encode them: samfast cache {dataset.root} --model {cache.model} --out {cache.path}",
-        )
+def _check_rows(
+    cache: EmbeddingCache,
+    dataset: Dataset,
+    views: EpochViews,
+    train: Sequence[Sample],
+    val: Sequence[Sample],
+    augment: str,
+) -> None:
+    """Raise unless every sample has its rows in the cache."""
+    more = f" --views {views.count} --augment {augment}" if views.count > 1 else ""
+    fix = f"encode them: samfast cache {dataset.root} --model {cache.model} --out {cache.path}{more}"
+    samples = [*train, *val]
+    if missing := cache.missing(samples):
+        what = f"the cache lacks {len(missing)} of {len(samples)} images, such as {missing[0].name}"
+        raise CacheError(what, where=cache.path, fix=fix)
+    rows = views.rows(train)
+    if lacking := sum(key not in cache for key in rows):
+        what = f"the cache lacks {lacking} of {len(rows)} views of the train set, made as {augment!r}"
+        raise CacheError(what, where=cache.path, fix=fix)
 
 
 def _line(line: dict[str, Any], epochs: int, *, is_best: bool) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 import samfast
-from samfast.cache import EmbeddingCache
 from samfast.data import Dataset
 from samfast.data.types import SPLITS
 from samfast.models.architecture import get_architecture
@@ -19,12 +18,13 @@ from samfast.models.sam import Sam
 from samfast.train.config import TrainConfig
 from samfast.train.regimes import get_regime
 from samfast.train.run import FORMAT, VERSION
+from samfast.train.views import EpochViews
 
 
 def run_record(
     config: TrainConfig,
     dataset: Dataset,
-    cache: EmbeddingCache,
+    views: EpochViews,
     sam: Sam,
     checkpoint: str | Path | None,
     *,
@@ -36,12 +36,13 @@ def run_record(
     Args:
         config: the settings.
         dataset: that it trains on.
-        cache: of the embeddings.
+        views: that it trains on, and the cache that holds them.
         sam: the decoder-only model, before training.
         checkpoint: of the base model; None if it shipped with the package.
         precision: of the training step.
         device: of the training step.
     """
+    cache = views.cache
     with torch.device("meta"):
         encoder = Sam(get_architecture(config.model)).image_encoder
     assert encoder is not None
@@ -65,6 +66,7 @@ def run_record(
             "checkpoint": None if checkpoint is None else str(Path(checkpoint).expanduser().resolve()),
         },
         cache=str(cache.path.resolve()),
+        views={"count": views.count, "recipe": views.recipe if views.count > 1 else None},
         dataset={
             "root": str(dataset.root.resolve()),
             "opened": str(Path(dataset.options["root"]).resolve()),

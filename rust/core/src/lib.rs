@@ -43,6 +43,7 @@ mod statistics;
 mod strings;
 mod surface;
 mod upscale;
+mod warp;
 mod widen;
 mod window;
 
@@ -76,3 +77,4 @@ pub use simd::{Level, simd_level};
 pub use strings::{from_strings, to_strings};
 pub use surface::{Convention, surface_distances};
 pub use upscale::{Upscale, upscale_to_bits, upscale_to_runs};
+pub use warp::{Affine, warp};

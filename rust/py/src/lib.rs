@@ -39,7 +39,7 @@ mod _rust {
     };
     #[pymodule_export]
     use super::shapes::{
-        labels_to_rle, rle_crop, rle_fill_holes, rle_outlines, rle_remove_small, rle_resize, rle_to_labels,
+        labels_to_rle, rle_crop, rle_fill_holes, rle_outlines, rle_remove_small, rle_resize, rle_to_labels, rle_warp,
     };
 
     #[pymodule_export]

@@ -51,6 +51,27 @@ pub(crate) fn rle_resize<'py>(
     Ok(to_arrays(py, call(py, || core::resize(masks, new_size))?))
 }
 
+/// Each mask as an image of `new_height` x `new_width` pixels shows it, each of which takes the pixel that its centre
+/// comes from: (x, y) from (matrix[0] x + matrix[1] y + matrix[2], matrix[3] x + matrix[4] y + matrix[5]).
+#[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "a batch, a size, a map and a size, flat")]
+pub(crate) fn rle_warp<'py>(
+    py: Python<'py>,
+    counts: &Bound<'py, PyAny>,
+    offsets: &Bound<'py, PyAny>,
+    height: i64,
+    width: i64,
+    matrix: [f64; 6],
+    new_height: i64,
+    new_width: i64,
+) -> PyResult<RleArrays<'py>> {
+    let rle = Rle::new(counts, offsets)?;
+    let (masks, new_size) = (rle.masks(height, width)?, size(new_height, new_width)?);
+    let [a, b, c, d, e, f] = matrix;
+    let from = call(py, || core::Affine::new([a, b, c], [d, e, f]))?;
+    Ok(to_arrays(py, call(py, || core::warp(masks, from, new_size))?))
+}
+
 /// Each mask with its holes of up to `max_area` pixels filled: pieces of the background, `connectivity` of their pixels.
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "a batch, a size and options, flat")]
