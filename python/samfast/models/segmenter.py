@@ -97,7 +97,7 @@ class TorchSegmenter:
         """
         has_mask = bool(tokens.has_mask.any())
         logits, ious = self.sam.decode(
-            image_embeddings=self._tensor(embedding.features["image_embeddings"]).float(),
+            **{name: as_float32(self._tensor(values)) for name, values in embedding.features.items()},
             image_index=self._tensor(tokens.image_index),
             coords=self._tensor(tokens.coords),
             labels=self._tensor(tokens.labels),
@@ -110,3 +110,8 @@ class TorchSegmenter:
         if not isinstance(values, Tensor):
             values = torch.from_numpy(values if values.flags.writeable else values.copy())
         return values.to(self.device)
+
+
+def as_float32(feature: Tensor) -> Tensor:
+    """A feature as ``decode`` takes it: floats as float32, whole numbers as they are."""
+    return feature.float() if feature.is_floating_point() else feature

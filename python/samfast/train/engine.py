@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from samfast.errors import RunError
 from samfast.models.sam import Sam
+from samfast.models.segmenter import as_float32
 from samfast.train.batches import Batch
 from samfast.train.clicks import Asked, corrected
 from samfast.train.config import TrainConfig
@@ -72,7 +73,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
-        features = {name: self._tensor(values).float() for name, values in batch.features.items()}
+        features = {name: as_float32(self._tensor(values)) for name, values in batch.features.items()}
         weight = self._tensor(batch.weight)
         sums: dict[str, Tensor] = {}
         for start in range(0, len(batch), self.chunk):
@@ -93,7 +94,7 @@ class Trainer:
 
     def losses(self, batch: Batch) -> NDArray[np.float32]:
         """``(P,)`` float32 losses of a batch's prompts, training nothing."""
-        features = {name: self._tensor(values).float() for name, values in batch.features.items()}
+        features = {name: as_float32(self._tensor(values)) for name, values in batch.features.items()}
         weight = self._tensor(batch.weight)
         with torch.no_grad():
             parts = [
