@@ -32,7 +32,7 @@ ROWS = {
     for row in (
         Row("1 prompt", "point", 1, 1),
         Row("8 prompts", "point", 8, 1),
-        Row("8 clicks", "clicks", 1, 8),
+        Row("8 clicks", "clicks:8", 1, 8),
     )
 }
 

@@ -60,7 +60,6 @@ class Own:
             batch_size=job.batch_size,
             max_prompts=job.objects,
             prompts_per_object=asked.prompts,
-            clicks=asked.clicks,
             seed=job.seed,
             device=job.device,
             precision=job.precision,

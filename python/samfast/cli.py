@@ -128,9 +128,11 @@ _out = click.option("--out", type=click.Path(path_type=Path), help="Where to wri
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 _training = _options(
     click.option(
-        "--regime", default="point+box", show_default=True, help="Prompts to train on: point, box, point+box, clicks."
+        "--regime",
+        default="point+box",
+        show_default=True,
+        help="Prompts to train on: point, box, center, points:3,1, several joined by + or &, clicks:8, sam.",
     ),
-    click.option("--clicks", type=click.IntRange(1), help="Times a prompt of the clicks regime is asked: 8."),
     click.option("--recipe", default="default", show_default=True, help="Named settings, such as flood-study."),
     click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's."),
     click.option("--lr", type=float, help="Learning rate, instead of the recipe's."),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from samfast.data import Dataset, describe, load_dataset
 from samfast.errors import ConfigError, OutputExistsError, require
 from samfast.inference.contract import check_selection
-from samfast.inference.prompt_sets import check_kind
+from samfast.inference.prompt_kinds import prompt_kind
 from samfast.progress import Stopwatch, say
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def tune(
     say(describe(dataset))
     config = check_training(dataset, out=out, model=model, regime=regime, seed=seed, device=device, **training)
     for kind in prompts:
-        check_kind(kind)
+        prompt_kind(kind)
     check_selection(selection)
     require("jinja2", "matplotlib", "onnx", "onnxscript")
     import_runtime()

@@ -6,6 +6,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -30,7 +31,7 @@ from samfast.inference.prompt_files import (
     read_prompt_file,
     to_prompts,
 )
-from samfast.inference.prompt_sets import PROMPT_KINDS
+from samfast.inference.prompt_kinds import prompt_kind
 from samfast.inference.segmenter import Prediction, segment
 from samfast.models.allocator import keep_heap
 from samfast.progress import say, track
@@ -42,8 +43,8 @@ OVERLAYS, MASKS, COCO = "overlays", "masks", "predictions.coco.json"
 LISTED = 20
 
 ASK = f"pass box= or point= (--box x,y,x,y or --point x,y), or prompts= (--prompts): {FILE_HELP}"
-KINDS = (*PROMPT_KINDS, "none", "auto")
-"""What people pass as prompts where a file is needed."""
+NO_FILE = ("none", "auto")
+"""What people pass as prompts where a file is needed, beside the kinds that evaluation takes."""
 
 Array = NDArray[np.uint8]
 
@@ -266,11 +267,19 @@ def _named(prompts: str | Path | Mapping[str, Any] | None) -> dict[str, list[Pro
         return {}
     if isinstance(prompts, Mapping):
         return from_mapping(prompts)
-    if str(prompts) in KINDS and not Path(prompts).exists():
+    if _is_kind(str(prompts)) and not Path(prompts).exists():
         raise ConfigError(
             f"{str(prompts)!r} is no file: a model is asked about a box or a point", where="prompts", fix=ASK
         )
     return read_prompt_file(prompts)
+
+
+def _is_kind(name: str) -> bool:
+    if name in NO_FILE:
+        return True
+    with suppress(ConfigError):
+        return bool(prompt_kind(name))
+    return False
 
 
 def _sources(images: Any) -> tuple[list[_Source], list[DataError]]:

@@ -137,9 +137,9 @@ def test_another_images_prompt_changes_the_figures(
     honest = evaluate(reader(1), numbered, prompts=["point"]).line("reader", "point").mean["iou"]
     samples = numbered.of("test")
 
-    def of_a_neighbour(kind: str, target: Any, sample: Any, *, seed: int) -> Any:
+    def of_a_neighbour(kind: str, target: Any, sample: Any, spec: Any, *, seed: int) -> Any:
         other = samples[(samples.index(sample) + 1) % len(samples)]
-        prompts = evaluation_prompts(kind, numbered.target(other), other, seed=seed)
+        prompts = evaluation_prompts(kind, numbered.target(other), other, spec, seed=seed)
         index = np.arange(len(target.masks)) % len(prompts)
         limit = np.array(sample.size[::-1]) - 1
         return replace(

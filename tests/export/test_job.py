@@ -27,12 +27,12 @@ from samfast.errors import (
     RuntimeUnavailableError,
 )
 from samfast.export import export_onnx, job, translate
-from samfast.inference.prompt_sets import box_prompts
 from samfast.inference.segmenter import segment
 from samfast.inference.tokens import tokenize
 from samfast.models.architecture import get_architecture
 from samfast.models.fingerprint import hash_tensors
 from samfast.models.sam import Sam
+from samfast.prompts import box_prompts
 from samfast.runtime import OnnxBundle, OnnxSegmenter
 from samfast.runtime.sessions import count_gpus
 from samfast.train import Run, train_decoder

@@ -7,9 +7,8 @@ import pytest
 
 from samfast.errors import ConfigError
 from samfast.inference.draw import HALO, NEGATIVE_FILL, POSITIVE_FILL, colour, line_width_px, overlay
-from samfast.inference.prompt_sets import box_prompts, point_prompts
 from samfast.masks import Masks
-from samfast.prompts import Prompts
+from samfast.prompts import Prompts, box_prompts, point_prompts
 
 
 def noise(height: int, width: int) -> np.ndarray:

@@ -10,9 +10,11 @@ import pytest
 
 from samfast.data.types import Sample, Target
 from samfast.errors import ConfigError
+from samfast.frames import PreprocessSpec
 from samfast.inference.prompt_sets import evaluation_prompts
 from samfast.masks import Masks
 
+SPEC = PreprocessSpec(64, 8, 32, (0, 0, 0), (1, 1, 1))
 SAMPLE = Sample("a.png", Path("a.png"), "ab" * 32, (40, 60), "test", "a", "labelled", ("1", "2"))
 
 
@@ -29,7 +31,7 @@ def test_points_lie_on_the_object_and_never_on_ignored_pixels() -> None:
     target = make_target()
     valid = target.masks.numpy() & ~target.ignore.numpy()
     for seed in range(50):
-        prompts = evaluation_prompts("point", target, SAMPLE, seed=seed)
+        prompts = evaluation_prompts("point", target, SAMPLE, SPEC, seed=seed)
         assert prompts.is_one_point.all()
         x, y = prompts.points[:, 0].astype(int).T
         assert valid[np.arange(2), y, x].all()
@@ -37,7 +39,7 @@ def test_points_lie_on_the_object_and_never_on_ignored_pixels() -> None:
 
 def test_boxes_are_tight_and_inclusive() -> None:
     target = replace(make_target(), ignore=Masks.empty(40, 60))
-    prompts = evaluation_prompts("box", target, SAMPLE)
+    prompts = evaluation_prompts("box", target, SAMPLE, SPEC)
     np.testing.assert_array_equal(prompts.boxes, [[10, 5, 29, 14], [3, 20, 7, 38]])
     assert prompts.labels.shape == (2, 0)
 
@@ -45,13 +47,15 @@ def test_boxes_are_tight_and_inclusive() -> None:
 def test_a_prompt_depends_on_seed_image_and_object_alone() -> None:
     target = make_target()
     reversed_target = replace(target, masks=target.masks[np.array([1, 0])], ids=("2", "1"))
-    points = evaluation_prompts("point", target, SAMPLE, seed=3).points
-    np.testing.assert_array_equal(evaluation_prompts("point", target, SAMPLE, seed=3).points, points)
-    np.testing.assert_array_equal(evaluation_prompts("point", reversed_target, SAMPLE, seed=3).points[::-1], points)
-    assert (evaluation_prompts("point", target, SAMPLE, seed=4).points != points).any()
-    assert (evaluation_prompts("point", target, replace(SAMPLE, key="cd" * 32), seed=3).points != points).any()
+    points = evaluation_prompts("point", target, SAMPLE, SPEC, seed=3).points
+    np.testing.assert_array_equal(evaluation_prompts("point", target, SAMPLE, SPEC, seed=3).points, points)
+    np.testing.assert_array_equal(
+        evaluation_prompts("point", reversed_target, SAMPLE, SPEC, seed=3).points[::-1], points
+    )
+    assert (evaluation_prompts("point", target, SAMPLE, SPEC, seed=4).points != points).any()
+    assert (evaluation_prompts("point", target, replace(SAMPLE, key="cd" * 32), SPEC, seed=3).points != points).any()
 
 
 def test_unknown_kind() -> None:
-    with pytest.raises(ConfigError, match="choose from point, box"):
-        evaluation_prompts("scribble", make_target(), SAMPLE)
+    with pytest.raises(ConfigError, match="choose from point"):
+        evaluation_prompts("scribble", make_target(), SAMPLE, SPEC)

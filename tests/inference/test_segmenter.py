@@ -11,9 +11,9 @@ from samfast.errors import ConfigError
 from samfast.frames import PreprocessSpec
 from samfast.inference import segmenter as module
 from samfast.inference.contract import OutputContract
-from samfast.inference.prompt_sets import box_prompts, point_prompts
 from samfast.inference.segmenter import Embedding, segment
 from samfast.inference.tokens import Tokens
+from samfast.prompts import box_prompts, point_prompts
 
 SPEC = PreprocessSpec(64, 8, 16, (0, 0, 0), (1, 1, 1))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -199,5 +200,14 @@ def test_concatenate_pads_points() -> None:
 def test_concatenate_refuses_what_does_not_fit() -> None:
     with pytest.raises(ConfigError, match="no prompts"):
         concatenate([])
+    small = replace(prompts(1, 1), mask_logits=np.zeros((1, 2, 2), np.float32))
     with pytest.raises(ConfigError, match="mask logits"):
-        concatenate([prompts(1, 1), prompts(1, 1, logits=True)])
+        concatenate([small, replace(small, mask_logits=np.zeros((1, 3, 3), np.float32))])
+
+
+def test_prompts_with_and_without_mask_logits_stay_what_they_are() -> None:
+    both = concatenate([prompts(1, 1), prompts(1, 1, logits=True)])
+    assert both.has_mask.tolist() == [False, True]
+    assert both.is_one_point.tolist() == [True, False]
+    assert both[1:].has_mask.tolist() == [True]
+    assert not prompts(2, 1).has_mask.any()

@@ -9,11 +9,10 @@ import pytest
 
 from samfast.data.shapes import shape_scene
 from samfast.errors import ConfigError
-from samfast.inference.prompt_sets import box_prompts
 from samfast.inference.segmenter import Embedding, Segmenter, segment
 from samfast.inference.tokens import tokenize
 from samfast.models.segmenter import TorchSegmenter
-from samfast.prompts import Prompts
+from samfast.prompts import Prompts, box_prompts
 from samfast.runtime import OnnxBundle, OnnxSegmenter
 
 IMAGES = [shape_scene(2, index, size=size)[0] for index, size in enumerate(((90, 160), (170, 120)))]

@@ -11,6 +11,8 @@ import torch
 
 from samfast.data import Dataset
 from samfast.data.types import Sample
+from samfast.prompts import PADDING
+from samfast.train import clicks
 from samfast.train.batches import Batch, epoch_batches, make_batch
 from samfast.train.clicks import Asked, corrected, next_click
 from samfast.train.config import TrainConfig
@@ -111,8 +113,9 @@ def test_a_click_does_not_depend_on_the_batch(answers) -> None:
 
 def test_a_correction_adds_the_click_and_the_answer(answers) -> None:
     asked = Asked(torch.arange(P), torch.rand(P, 2, 2), torch.tensor([[1, -1]] * P), None, None)
-    logits = torch.stack([answers["logits"], *torch.randn(3, P, L, L)], dim=1).requires_grad_(True)
-    again = corrected(asked, logits, answers["target"], answers["weight"], keys(), cell_px=4.0)
+    answer = answers["logits"][:, None].clone().requires_grad_(True)
+    rest = answers["target"], answers["weight"], keys()
+    again = corrected(asked, answer, *rest, torch.ones(P, dtype=torch.bool), cell_px=4.0)
     cells, labels = next_click(**answers, keys=keys())
     assert torch.equal(again.coords[:, :2], asked.coords)
     assert torch.equal(again.coords[:, 2], cells * 4.0 + 1.5)  # pixels 4c to 4c + 3 have their centre at index 4c + 1.5
@@ -121,10 +124,29 @@ def test_a_correction_adds_the_click_and_the_answer(answers) -> None:
     assert not again.mask.requires_grad
     assert again.has_mask.eq(1).all()
 
+    some = torch.arange(P) % 3 > 0
+    mixed = corrected(asked, answer, *rest, some, cell_px=4.0)
+    assert torch.equal(mixed.labels[some], again.labels[some])
+    assert torch.equal(mixed.coords[some], again.coords[some])
+    assert mixed.labels[~some, 2].eq(PADDING).all()
+    assert mixed.coords[~some, 2].eq(0).all()
+    assert torch.equal(mixed.mask, again.mask)
+    alone = corrected(asked, answer, *rest, some & False, cell_px=4.0)
+    assert torch.equal(alone.labels, asked.labels)
+    assert torch.equal(alone.mask, again.mask)
+
+
+def test_the_answer_that_is_asked_about() -> None:
+    logits, scores = torch.randn(4, 4, L, L), torch.tensor([[0.9, 0.1, 0.5, 0.3], [0.0, 0.7, 0.2, 0.8]] * 2)
+    lone = torch.tensor([True, True, False, False])
+    assert torch.equal(clicks.answers(logits, scores, lone, best_predicted=False), logits[:, :1])
+    chosen = clicks.answers(logits, scores, lone, best_predicted=True)
+    assert torch.equal(chosen[:, 0], torch.stack([logits[0, 2], logits[1, 3], logits[2, 0], logits[3, 0]]))
+
 
 @pytest.fixture
 def config() -> TrainConfig:
-    return TrainConfig.make("flood-study", regime="clicks", clicks=4, batch_size=3, max_prompts=2, lr=1e-3)
+    return TrainConfig.make("flood-study", regime="clicks:4", batch_size=3, max_prompts=2, lr=1e-3)
 
 
 @pytest.fixture
@@ -193,6 +215,24 @@ def test_each_answer_is_asked_about_again(dataset, cache, samples, config, monke
     assert np.abs(trainer.losses(batch) - losses).max() > 1e-3
 
 
+def test_sams_schedule(dataset, cache, samples, config, monkeypatch) -> None:
+    trainer = Trainer(cache.decoder(), config.replace(regime="sam"), steps_per_epoch=2, device=CPU)
+    calls = spy_on_decode(trainer, monkeypatch)
+    batch = make_batch(dataset, samples, cache.read, trainer.config, cache.spec, epoch=1)
+    losses = trainer.losses(batch)
+    assert len(calls) == 11
+    last = calls[-1]["labels"]
+    assert ((last == 0) | (last == 1))[:, 2:].sum(1).tolist() == [8] * len(batch)
+    assert torch.equal(last, calls[-2]["labels"])
+    lone = torch.from_numpy(batch.is_one_point)
+    best = calls[0]["ious"][:, 1:].argmax(1) + 1
+    wanted = calls[0]["logits"][torch.arange(len(batch)), torch.where(lone, best, 0)]
+    assert torch.equal(calls[1]["mask"][:, 0], wanted)
+    assert torch.equal(calls[2]["mask"], calls[1]["logits"][:, :1])
+    rounds = [judged(call, batch, lone if number == 0 else lone & False) for number, call in enumerate(calls)]
+    assert losses == pytest.approx(np.mean(rounds, axis=0), rel=1e-5)
+
+
 def test_a_prompts_loss_does_not_depend_on_the_batch(dataset, cache, samples, config) -> None:
     trainer = Trainer(cache.decoder(), config, steps_per_epoch=2, device=CPU)
     together = trainer.losses(make_batch(dataset, samples, cache.read, config, cache.spec, epoch=1))
@@ -204,7 +244,7 @@ def test_a_prompts_loss_does_not_depend_on_the_batch(dataset, cache, samples, co
 
 def test_training_on_clicks_lowers_their_loss(dataset, cache, samples, config) -> None:
     trainer = Trainer(copy.deepcopy(cache.decoder()), config, steps_per_epoch=2, device=CPU)
-    judged = make_batch(dataset, samples, cache.read, config, cache.spec, epoch=0)
+    judged = make_batch(dataset, samples, cache.read, config, cache.spec, epoch=9)
     before = trainer.losses(judged).mean()
     step = 0
     for epoch in range(1, 5):

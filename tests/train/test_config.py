@@ -54,7 +54,7 @@ def test_the_file_says_everything(recipe: str, tmp_path: Path) -> None:
     ("field", "value", "allowed"),
     [
         ("model", "vit_x", "vit_b"),
-        ("regime", "lasso", "point\\+box"),
+        ("regime", "lasso", "points:K"),
         ("loss", "l2", "bce\\+dice"),
         ("optimizer", "sgd", "adamw"),
         ("precision", "fp8", "bf16"),
@@ -64,7 +64,7 @@ def test_the_file_says_everything(recipe: str, tmp_path: Path) -> None:
         ("batch_size", -1, "1 or more"),
         ("max_prompts", 0, "1 or more"),
         ("prompts_per_object", "2", "1 or more"),
-        ("clicks", 0, "1 or more"),
+        ("regime", "clicks:0", "1 or more"),
         ("lr", 0, "positive"),
         ("lr", float("nan"), "0 or more"),
         ("lr", "fast", "0 or more"),

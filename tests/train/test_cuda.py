@@ -22,7 +22,7 @@ def steps(
     dataset: Dataset, cache: EmbeddingCache, sam: Sam, *, device: str, regime: str, precision: str = "fp32"
 ) -> tuple[list[float], dict[str, torch.Tensor]]:
     """The losses of three steps on the same images, and the weights after them."""
-    config = TrainConfig.make("flood-study", regime=regime, clicks=3, max_prompts=3, device=device)
+    config = TrainConfig.make("flood-study", regime=regime, max_prompts=3, device=device)
     decoder = copy.deepcopy(sam)
     trainer = Trainer(decoder, config, steps_per_epoch=3, device=torch.device(device), precision=precision)
     samples = list(dataset.of("train", state="labelled"))
@@ -49,8 +49,8 @@ def test_float32_steps_equal_the_cpus(dataset, cache, regime) -> None:
 def test_clicks_run_and_their_first_loss_is_near_the_cpus(dataset, cache) -> None:
     """A click that moves by a cell leads elsewhere: the losses are near, and not the same."""
     sam = cache.decoder()
-    on_cpu, _ = steps(dataset, cache, sam, device="cpu", regime="clicks")
-    on_gpu, _ = steps(dataset, cache, sam, device="cuda", regime="clicks")
+    on_cpu, _ = steps(dataset, cache, sam, device="cpu", regime="clicks:3")
+    on_gpu, _ = steps(dataset, cache, sam, device="cuda", regime="clicks:3")
     assert np.allclose(on_gpu, on_cpu, rtol=0.1)
 
 

@@ -76,7 +76,9 @@ def test_metrics_hold_the_untuned_model_and_every_epoch(run, dataset, cache) -> 
     for sample in dataset.of("val"):
         target = dataset.target(sample)
         embedding = Embedding(cache.read([sample]), (cache.spec.frame(*sample.size),))
-        masks = segment(segmenter, embedding, evaluation_prompts("box", target, sample, seed=3)).masks.numpy()
+        masks = segment(
+            segmenter, embedding, evaluation_prompts("box", target, sample, cache.spec, seed=3)
+        ).masks.numpy()
         true = target.masks.numpy()
         both, either = (masks & true).sum((1, 2)), (masks | true).sum((1, 2))
         means.append(np.mean(both / either))
@@ -110,7 +112,7 @@ def test_the_whole_model_carries_the_tuned_weights(run, sam, dataset) -> None:
         run.segmenter(encoder=False, device="cpu").embed([dataset.image(dataset.samples[0])])
 
 
-@pytest.mark.parametrize("regime", [{"regime": "point+box"}, {"regime": "clicks", "clicks": 3}])
+@pytest.mark.parametrize("regime", [{"regime": "point+box"}, {"regime": "clicks:3"}, {"regime": "sam"}])
 def test_an_interrupted_run_continues_to_the_same_bits(dataset, cache, tmp_path, monkeypatch, capsys, regime) -> None:
     arguments = {**QUICK, "epochs": 3, "lr": 1e-3, **regime}
     states: dict[str, list[dict]] = {}

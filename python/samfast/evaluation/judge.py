@@ -21,7 +21,8 @@ from samfast.evaluation.contenders import Contender, is_run, line_up, listed
 from samfast.evaluation.report import Asked, Judged, Report, environment
 from samfast.evaluation.rows import METRICS, NO_PROMPT, Role, Row, summarise
 from samfast.inference.contract import Selection
-from samfast.inference.prompt_sets import PROMPT_KINDS, evaluation_prompts
+from samfast.inference.prompt_kinds import NAMES, prompt_kind
+from samfast.inference.prompt_sets import evaluation_prompts
 from samfast.inference.segmenter import segment
 from samfast.metrics import overlap_counts, scores
 from samfast.models.allocator import keep_heap
@@ -60,7 +61,7 @@ def evaluate(
             :class:`~samfast.inference.segmenter.Segmenter`.
         data: the data set, or its folder; None for the one the first run was trained on. A folder that a run was
             trained on is opened as it was then, with the same classes, target and sets.
-        prompts: prompt kinds, see :func:`~samfast.inference.prompt_sets.evaluation_prompts`. Each is drawn once from
+        prompts: prompt kinds, see :mod:`samfast.inference.prompt_kinds`. Each is drawn once from
             (seed, image, object) and put to every model.
         on: ``"train"``, ``"val"`` or ``"test"``. Where the test set holds no object, ``"test"`` takes val, and every
             table says so.
@@ -101,16 +102,17 @@ def evaluate(
             for name, counts in baseline_counts(target).items():
                 marks.append(_row(sample, name, "ceiling" if name == SINGLE_COMPONENT else "floor", NO_PROMPT, counts))
         for kind in kinds:
-            asked = evaluation_prompts(kind, target, sample, seed=seed)
+            specs = {each.segmenter.spec for each in contenders}
+            asked = {spec: evaluation_prompts(kind, target, sample, spec, seed=seed) for spec in specs}
             answers = []
             for each in contenders:
                 embedding = each.encoder.embedding(sample, dataset)
-                prediction = segment(each.segmenter, embedding, asked, selection=selection)
+                prediction = segment(each.segmenter, embedding, asked[each.segmenter.spec], selection=selection)
                 counts = overlap_counts(prediction.masks, target.masks, target.ignore)
                 row = _row(sample, each.label, each.role, kind, counts, float(prediction.scores.mean()))
                 rows.append(row)
                 answers.append(Answer(each.label, prediction.masks, row.iou))
-            worst.see(kind, sample, target.masks, asked, answers)
+            worst.see(kind, sample, target.masks, asked[contenders[0].segmenter.spec], answers)
     if not rows:
         raise DataError(
             f"every object of the {split} set lies in the ignored regions",
@@ -152,14 +154,9 @@ def evaluate(
 def _checked_kinds(prompts: Sequence[str] | str) -> tuple[str, ...]:
     kinds = tuple(dict.fromkeys([prompts] if isinstance(prompts, str) else prompts))
     for kind in kinds:
-        if kind not in PROMPT_KINDS:
-            raise ConfigError(
-                f"{kind!r} is no prompt kind", where="prompts", fix=f"choose from {', '.join(PROMPT_KINDS)}"
-            )
+        prompt_kind(kind)
     if not kinds:
-        raise ConfigError(
-            "there are no prompts to ask with", where="prompts", fix=f"choose from {', '.join(PROMPT_KINDS)}"
-        )
+        raise ConfigError("there are no prompts to ask with", where="prompts", fix=f"choose from {NAMES}")
     return kinds
 
 

@@ -68,6 +68,7 @@ def tokenize(prompts: Prompts, frames: Sequence[Frame]) -> Tokens:
     coords[(labels == PADDING) | (labels == NOT_A_POINT)] = 0.0
     if not has_box.any():
         coords, labels = coords[:, :-1], labels[:, :-1]
-    has_mask = np.full(num_prompts, prompts.mask_logits is not None, np.float32)
-    mask = np.zeros((num_prompts, low_res, low_res), np.float32) if prompts.mask_logits is None else prompts.mask_logits
-    return Tokens(prompts.image_index, coords, labels, mask[:, None], has_mask)
+    mask = np.zeros((num_prompts, 1, low_res, low_res), np.float32)
+    if prompts.mask_logits is not None:
+        mask[prompts.has_mask, 0] = prompts.mask_logits[prompts.has_mask]
+    return Tokens(prompts.image_index, coords, labels, mask, prompts.has_mask.astype(np.float32))

@@ -9,13 +9,14 @@ from samfast.prompts.clicks import corrective_clicks
 from samfast.prompts.draws import draw_keys, jitter_boxes, negative_points, sample_points
 from samfast.prompts.logits import mask_logits
 from samfast.prompts.places import center_points, centroid_points, farthest_points, point_grid, snap_to_grid
-from samfast.prompts.values import NEGATIVE, PADDING, POSITIVE, Prompts, concatenate
+from samfast.prompts.values import NEGATIVE, PADDING, POSITIVE, Prompts, box_prompts, concatenate, point_prompts
 
 __all__ = [
     "NEGATIVE",
     "PADDING",
     "POSITIVE",
     "Prompts",
+    "box_prompts",
     "center_points",
     "centroid_points",
     "concatenate",
@@ -26,6 +27,7 @@ __all__ = [
     "mask_logits",
     "negative_points",
     "point_grid",
+    "point_prompts",
     "sample_points",
     "snap_to_grid",
 ]

@@ -13,9 +13,8 @@ from samfast.cache.loader import epoch_order, in_batches, prefetch
 from samfast.data import Dataset
 from samfast.data.types import Sample, Target
 from samfast.frames import PreprocessSpec
-from samfast.inference.prompt_sets import point_prompts
 from samfast.inference.tokens import Tokens, tokenize
-from samfast.prompts import PADDING, concatenate
+from samfast.prompts import PADDING, concatenate, point_prompts
 from samfast.train.config import TrainConfig
 from samfast.train.regimes import choose_objects, click_keys, get_regime, training_prompts
 from samfast.train.targets import soft_targets, visible
@@ -36,6 +35,7 @@ class Batch:
         weight: ``(I, low_res, low_res)`` float32 in [0, 1], see :func:`~samfast.train.targets.soft_targets`.
         is_one_point: ``(P,)`` bool.
         click_keys: ``(P, C)`` uint64: what draws the ``C`` clicks that correct each prompt's answers.
+        adds_click: ``(P, C)`` bool: false where an answer is asked for again without a click.
     """
 
     features: Mapping[str, NDArray[Any]]
@@ -44,6 +44,7 @@ class Batch:
     weight: NDArray[np.float32]
     is_one_point: NDArray[np.bool_]
     click_keys: NDArray[np.uint64]
+    adds_click: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.tokens.image_index)
@@ -66,10 +67,9 @@ def make_batch(
 ) -> Batch:
     """Draw prompts on ``samples`` and lay everything out for a step."""
     regime = get_regime(config.regime)
-    corrections = config.clicks - 1 if regime.is_corrected else 0
     prompts = [point_prompts(np.zeros((0, 1, 2)))]  # an image may have no object outside the ignored region
     targets = [np.zeros((0, spec.low_res, spec.low_res), np.float32)]
-    keys = [np.zeros((0, corrections), np.uint64)]
+    keys = [np.zeros((0, regime.corrections), np.uint64)]
     weights: list[NDArray[np.float32]] = []
     frames = [spec.frame(*shown_size(sample)) for sample in samples]
     for index, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
@@ -80,19 +80,20 @@ def make_batch(
         if len(objects) == 0:
             continue
         draw = {"seed": config.seed, "epoch": epoch, "prompts_per_object": config.prompts_per_object}
-        drawn = training_prompts(regime, target, sample, objects, **draw)
+        drawn = training_prompts(regime, target, sample, frame, objects, **draw)
         ids = [target.ids[number] for number in objects]
-        keys.append(click_keys(sample, ids, corrections=corrections, **draw))
+        keys.append(click_keys(sample, ids, corrections=regime.corrections, **draw))
         prompts.append(replace(drawn, image_index=np.full(len(drawn), index, np.int64)))
         targets += [soft] * config.prompts_per_object
-    asked = concatenate(prompts)
+    asked, drawn_keys = concatenate(prompts), np.concatenate(keys)
     return Batch(
         features=read(samples),
         tokens=left_aligned(tokenize(asked, frames)),
         target=np.concatenate(targets),
         weight=np.stack(weights),
         is_one_point=asked.is_one_point,
-        click_keys=np.concatenate(keys),
+        click_keys=drawn_keys,
+        adds_click=regime.adds_click(drawn_keys),
     )
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from samfast.inference.contract import SINGLE
-from samfast.prompts import NEGATIVE, POSITIVE
+from samfast.inference.contract import MULTIMASK, SINGLE
+from samfast.prompts import NEGATIVE, PADDING, POSITIVE
 
 
 @dataclass(frozen=True)
@@ -33,29 +33,45 @@ class Asked:
     has_mask: Tensor | None
 
 
-def corrected(asked: Asked, logits: Tensor, target: Tensor, weight: Tensor, keys: Tensor, *, cell_px: float) -> Asked:
-    """The prompts again, each with one more click and with the logits of its answer as its mask.
-
-    The answer is token 0, the one that ``selection="single"`` answers with.
+def corrected(
+    asked: Asked, answer: Tensor, target: Tensor, weight: Tensor, keys: Tensor, adds_click: Tensor, *, cell_px: float
+) -> Asked:
+    """The prompts again, with the logits of their answers as masks, and with one more click or without.
 
     Args:
         asked: what was asked.
-        logits: ``(P, 4, low_res, low_res)`` float32, what was answered; no gradient flows back through it.
+        answer: ``(P, 1, low_res, low_res)`` float32 logits; no gradient flows back through them.
         target: ``(P, low_res, low_res)`` float32 in [0, 1].
         weight: ``(P, low_res, low_res)`` float32, 0 in cells that do not count.
         keys: ``(P,)`` int64, not negative.
+        adds_click: ``(P,)`` bool.
         cell_px: side of a low-res cell in the model frame, in pixels.
     """
-    answer = logits.detach()[:, list(SINGLE)]  # (P, 1, L, L)
+    answer = answer.detach()
+    again = replace(asked, mask=answer, has_mask=torch.ones_like(keys, dtype=torch.float32))
+    if not bool(adds_click.any()):
+        return again
     cells, labels = next_click(answer[:, 0], target, weight, keys)
     coords = (cells + 0.5) * cell_px - 0.5  # centre of the cell, as a pixel index
+    coords = torch.where(adds_click[:, None], coords, torch.zeros_like(coords))
     return replace(
-        asked,
+        again,
         coords=torch.cat([asked.coords, coords[:, None].to(asked.coords.dtype)], dim=1),
-        labels=torch.cat([asked.labels, labels[:, None]], dim=1),
-        mask=answer,
-        has_mask=torch.ones_like(keys, dtype=torch.float32),
+        labels=torch.cat([asked.labels, torch.where(adds_click, labels, PADDING)[:, None]], dim=1),
     )
+
+
+def answers(logits: Tensor, predicted_iou: Tensor, is_one_point: Tensor, *, best_predicted: bool) -> Tensor:
+    """``(P, 1, low_res, low_res)``: the answer of each prompt, from all ``(P, 4, low_res, low_res)`` logits.
+
+    Token 0; or, ``best_predicted``, the multimask token of the highest ``(P, 4)`` predicted IoU where the prompt
+    ``is_one_point``. The rules of :data:`~samfast.inference.contract.Selection`.
+    """
+    token = torch.full_like(predicted_iou[:, 0], SINGLE[0], dtype=torch.int64)
+    if best_predicted:
+        best = predicted_iou[:, list(MULTIMASK)].argmax(1) + MULTIMASK[0]
+        token = torch.where(is_one_point, best, token)
+    return logits[torch.arange(len(logits), device=logits.device), token][:, None]
 
 
 def next_click(logits: Tensor, target: Tensor, weight: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:

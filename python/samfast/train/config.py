@@ -14,9 +14,9 @@ import tomli_w
 from samfast.errors import ConfigError
 from samfast.models.architecture import MODEL_NAMES
 from samfast.train.recipes import RECIPES, recipe_settings
+from samfast.train.regimes import get_regime
 from samfast.train.schedules import Schedule, schedule_table, to_schedule
 
-REGIME_NAMES = ("point", "box", "point+box", "clicks")
 LOSS_NAMES = ("bce+dice", "focal+dice+iou")
 OPTIMIZERS = ("adam", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -44,8 +44,6 @@ class TrainConfig:
         batch_size: images an optimizer step.
         max_prompts: objects of an image that take part in an epoch, drawn anew in each.
         prompts_per_object: prompts drawn for each of them.
-        clicks: times that a prompt of the ``clicks`` regime is asked, the first one included: each next time with one
-            click more.
         eval_interval: epochs between two judgements on the val set; the untuned model and the last epoch are always
             judged, and the best of the judged epochs is kept.
         views: encoded views of each image, the plain one included; each epoch takes the next one.
@@ -68,7 +66,6 @@ class TrainConfig:
     batch_size: int
     max_prompts: int
     prompts_per_object: int
-    clicks: int = 8
     views: int = 1
     augment: str = "light"
     eval_interval: int = 1
@@ -79,7 +76,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _one_of("model", self.model, MODEL_NAMES)
-        _one_of("regime", self.regime, REGIME_NAMES)
+        get_regime(self.regime)
         _one_of("loss", self.loss, LOSS_NAMES)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         if self.precision in {"fp16", "float16"}:
@@ -89,7 +86,7 @@ class TrainConfig:
                 fix="precision='bf16' on a GPU that has it, else 'fp32'",
             )
         _one_of("precision", self.precision, PRECISIONS)
-        for name in ("epochs", "batch_size", "max_prompts", "prompts_per_object", "clicks", "views", "eval_interval"):
+        for name in ("epochs", "batch_size", "max_prompts", "prompts_per_object", "views", "eval_interval"):
             _number(name, getattr(self, name), at_least=1, whole=True)
         _number("seed", self.seed, at_least=0, whole=True)
         _number("weight_decay", self.weight_decay, at_least=0)
@@ -174,7 +171,7 @@ class TrainConfig:
         return replace(self, **changes)
 
 
-_OPTIONAL = {"clicks", "views", "augment", "eval_interval", "trainable", "seed", "precision", "device"}
+_OPTIONAL = {"views", "augment", "eval_interval", "trainable", "seed", "precision", "device"}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

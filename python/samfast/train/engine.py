@@ -14,9 +14,10 @@ from samfast.errors import RunError
 from samfast.models.sam import Sam
 from samfast.models.segmenter import as_float32
 from samfast.train.batches import Batch
-from samfast.train.clicks import Asked, corrected
+from samfast.train.clicks import Asked, answers, corrected
 from samfast.train.config import TrainConfig
 from samfast.train.losses import prompt_losses
+from samfast.train.regimes import get_regime
 
 CHUNK_POSITIONS = {"cuda": 2**18}
 """Image positions (prompts times the embedding grid) decoded at once, by device type: bounds a step's activations."""
@@ -42,6 +43,7 @@ class Trainer:
         self.device = device
         self.steps_per_epoch = steps_per_epoch
         self._autocast = precision == "bf16"
+        self._is_sam = get_regime(config.regime).is_sam
         self.cell_px = sam.spec.size / sam.spec.low_res
         self.chunk = max(1, CHUNK_POSITIONS.get(device.type, CHUNK_POSITIONS_ELSEWHERE) // sam.spec.embedding**2)
         sam.requires_grad_(False)
@@ -127,6 +129,7 @@ class Trainer:
         target, weight = self._tensor(batch.target[part]), weight[asked.image_index]
         is_one_point = self._tensor(batch.is_one_point[part])
         keys = self._tensor((batch.click_keys[part] >> np.uint64(1)).astype(np.int64))  # torch divides int64 alone
+        adds_click = self._tensor(batch.adds_click[part])
         corrections = keys.shape[1]
         for number in range(corrections + 1):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
@@ -136,7 +139,9 @@ class Trainer:
             named = {"loss": losses.total, **{f"loss_{name}": values for name, values in losses.parts.items()}}
             yield {name: values / (corrections + 1) for name, values in named.items()}
             if number < corrections:
-                asked = corrected(asked, logits, target, weight, keys[:, number], cell_px=self.cell_px)
+                answer = answers(logits, ious, is_one_point, best_predicted=self._is_sam)
+                draws = keys[:, number], adds_click[:, number]
+                asked = corrected(asked, answer, target, weight, *draws, cell_px=self.cell_px)
                 is_one_point = torch.zeros_like(is_one_point)
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:

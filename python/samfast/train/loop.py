@@ -74,8 +74,8 @@ def train_decoder(
             the one that the cache was made by.
         cache: an embedding cache that holds the images, or where to make one; None encodes them first, into the
             default place.
-        regime: ``"point"``, ``"box"``, ``"point+box"`` (default) or ``"clicks"``, see :mod:`samfast.train.regimes`. The
-            epoch is chosen by the prompts that answer first: by a point and a box in the last two.
+        regime: how prompts are drawn, ``"point+box"`` by default, see :mod:`samfast.train.regimes`. The epoch is chosen
+            by the same prompts, drawn once and without noise; by points and boxes where answers are corrected.
         recipe: ``"default"``, ``"flood-study"``, or the ``config.toml`` of a run, which it reproduces. Arguments that
             are given take precedence.
         epochs: passes over the train set.

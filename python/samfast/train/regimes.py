@@ -1,8 +1,20 @@
-"""Regimes: how the prompts of a training step are drawn. A regime is one function from masks and keys to prompts."""
+"""Regimes: how the prompts of a training step are drawn.
+
+=============  =====================================================================================================
+``KIND``       a prompt kind, see :mod:`samfast.inference.prompt_kinds`; ``box`` means ``box~10%``, a box with SAM's
+               noise, and ``mask`` means ``mask~10%``
+``A+B``        one of the kinds, each equally likely, mixed across objects
+``clicks:N``   ``point+box``, and the answer corrected by a click, asked again, and so on: N questions, 8 by default
+``sam``        SAM's schedule: ``point+box``, 8 clicks, and 2 times the last answer alone, the one at a random place
+               among the clicks and the other at the end (Kirillov et al., 2023, appendix A)
+=============  =====================================================================================================
+
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,37 +22,20 @@ from numpy.typing import NDArray
 
 from samfast.data.types import Sample, Target
 from samfast.errors import ConfigError
+from samfast.frames import Frame
 from samfast.inference.contract import MULTIMASK, SINGLE, OutputContract
-from samfast.inference.prompt_sets import box_prompts, point_prompts
-from samfast.masks import Masks
-from samfast.prompts import PADDING, Prompts, concatenate, draw_keys, jitter_boxes, sample_points
+from samfast.inference.prompt_kinds import Keys, PromptKind, prompt_kind
+from samfast.prompts import Prompts, concatenate, draw_keys
 
 _CHOICE, _FIRST_PROMPT = 0, 1
 """Draw numbers: one chooses the objects of an epoch, the others draw their prompts."""
 _ROUND = 2**32
 """Between the draw numbers of a prompt and of its corrections: more than there are prompts of an object."""
 
-
-def point(masks: Masks, keys: NDArray[np.uint64]) -> Prompts:
-    """One pixel of each mask, uniform."""
-    return point_prompts(sample_points(masks, keys))
-
-
-def box(masks: Masks, keys: NDArray[np.uint64]) -> Prompts:
-    """The box of each mask, each side moved by noise of a tenth of its length, at most 20 px (SAM, appendix A)."""
-    return box_prompts(jitter_boxes(masks.boxes(), keys, height=masks.height, width=masks.width))
-
-
-def point_or_box(masks: Masks, keys: NDArray[np.uint64]) -> Prompts:
-    """A point or a box for each mask, as a fair coin of its key falls."""
-    points, boxes = point(masks, keys), box(masks, keys)
-    boxed = (keys >> np.uint64(63)).astype(bool)
-    return Prompts(
-        image_index=points.image_index,
-        points=np.where(boxed[:, None, None], np.float32(0), points.points),
-        labels=np.where(boxed[:, None], PADDING, points.labels),
-        boxes=np.where(boxed[:, None], boxes.boxes, np.float32(np.nan)),
-    )
+NOISE = {"box": "box~10%", "mask": "mask~10%"}
+"""What a kind becomes in training: one that is drawn anew in every epoch."""
+SAM_CLICKS = 8
+CORRECTED = re.compile(r"clicks(?::(\d+))?|sam")
 
 
 @dataclass(frozen=True)
@@ -48,56 +43,95 @@ class Regime:
     """A way to draw training prompts.
 
     Attributes:
-        draw: ``N`` masks that are not empty and ``(N,)`` uint64 keys to ``N`` prompts, original frame, on image 0.
-        kinds: the evaluation prompts it is validated with.
-        is_corrected: whether every answer but the last is corrected by a click and asked for again.
+        name: what it is called.
+        alternatives: the kinds of the first prompt, each equally likely.
+        kinds: the evaluation prompts it is validated with: the same without noise.
+        corrections: how often an answer is asked for again.
+        is_sam: whether one of the corrections but the last, and the last, add no click.
     """
 
-    draw: Callable[[Masks, NDArray[np.uint64]], Prompts]
+    name: str
+    alternatives: tuple[PromptKind, ...]
     kinds: tuple[str, ...]
-    is_corrected: bool = False
+    corrections: int = 0
+    is_sam: bool = False
 
     @property
     def contract(self) -> OutputContract:
-        """The tokens it teaches: all four on single points, token 0 on boxes, none on prompts it never draws."""
+        """The tokens it teaches: all four on single points, token 0 on others, none on prompts it never draws."""
+        lone = [kind.is_one_point for kind in self.alternatives]
         return OutputContract(
-            one_point=SINGLE + MULTIMASK if "point" in self.kinds else (),
-            other=SINGLE if "box" in self.kinds else (),
+            one_point=SINGLE + MULTIMASK if any(lone) else (),
+            other=SINGLE if self.corrections or not all(lone) else (),
         )
 
+    def draw(self, target: Target, frame: Frame, keys: Keys) -> Prompts:
+        """A first prompt for each object; arguments and result are those of a prompt kind."""
+        drawn = concatenate([kind.draw(target, frame, keys) for kind in self.alternatives])
+        count = len(self.alternatives)
+        chosen = ((keys >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)).astype(np.int64)
+        return drawn[chosen * len(keys) + np.arange(len(keys))]
 
-REGIMES = {
-    "point": Regime(point, ("point",)),
-    "box": Regime(box, ("box",)),
-    "point+box": Regime(point_or_box, ("point", "box")),
-    "clicks": Regime(point_or_box, ("point", "box"), is_corrected=True),
-}
+    def adds_click(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """``(P, C)`` bool: whether each correction adds a click, from the ``(P, C)`` keys of the corrections."""
+        added = np.ones(keys.shape, bool)
+        if self.is_sam:
+            added[:, -1] = False
+            added[np.arange(len(keys)), (keys[:, -1] % np.uint64(self.corrections - 1)).astype(np.int64)] = False
+        return added
 
 
 def get_regime(name: str) -> Regime:
     """The regime of that name.
 
+    >>> get_regime("point+box").kinds, get_regime("clicks:3").corrections
+    (('point', 'box'), 2)
+
     Raises:
         ConfigError: there is none.
     """
-    if name not in REGIMES:
-        raise ConfigError(f"{name!r} is no regime", where="regime", fix=f"choose from {', '.join(REGIMES)}")
-    return REGIMES[name]
+    if found := CORRECTED.fullmatch(name):
+        first = get_regime("point+box")
+        asked = SAM_CLICKS + 3 if name == "sam" else int(found[1] or 8)
+        if asked < 1:
+            raise ConfigError(f"{name!r} asks nothing", where="regime", fix="clicks:1 or more")
+        return Regime(name, first.alternatives, first.kinds, corrections=asked - 1, is_sam=name == "sam")
+    drawn = ["&".join(NOISE.get(term, term) for term in kind.split("&")) for kind in name.split("+")]
+    try:
+        alternatives = tuple(prompt_kind(kind) for kind in drawn)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{name!r} is no regime: {error.what}",
+            where="regime",
+            fix=f"{error.fix}; several of them joined by +; clicks:N; or sam",
+        ) from None
+    return Regime(name, alternatives, tuple(dict.fromkeys(re.sub(r"box~\d+%", "box", kind) for kind in drawn)))
 
 
 def choose_objects(target: Target, sample: Sample, *, seed: int, epoch: int, at_most: int) -> NDArray[np.int64]:
     """The objects of an image that take part in an epoch, in the target's order.
 
-    Which they are depends on (seed, epoch, image, annotation) alone.
+    They are shuffled, and dealt out over as few epochs as can take them all; then they are shuffled again. Which they
+    are depends on (seed, epoch, image, annotations) alone.
+
+    Args:
+        target: of the image.
+        sample: the image.
+        seed: of the run.
+        epoch: of the run, counted from 1.
+        at_most: objects of an epoch.
     """
-    keys = draw_keys(seed, sample.key, target.ids, epoch=epoch, draw=_CHOICE)
-    return np.sort(np.argsort(keys, kind="stable")[:at_most])
+    shares = -(-len(target.ids) // at_most) or 1
+    turn, share = divmod(epoch - 1, shares)
+    order = np.argsort(draw_keys(seed, sample.key, target.ids, epoch=turn, draw=_CHOICE), kind="stable")
+    return np.sort(np.array_split(order, shares)[share])
 
 
 def training_prompts(
     regime: Regime,
     target: Target,
     sample: Sample,
+    frame: Frame,
     objects: NDArray[np.int64],
     *,
     seed: int,
@@ -113,6 +147,7 @@ def training_prompts(
         regime: how they are drawn.
         target: what can be seen of it, see :func:`~samfast.train.targets.visible`.
         sample: the image.
+        frame: of the image.
         objects: indices into the target's masks; at least one.
         seed: of the run.
         epoch: of the run.
@@ -121,14 +156,10 @@ def training_prompts(
     Returns:
         original frame, all on image 0.
     """
-    masks = target.masks[objects]
-    ids = [target.ids[index] for index in objects]
-    return concatenate(
-        [
-            regime.draw(masks, draw_keys(seed, sample.key, ids, epoch=epoch, draw=_FIRST_PROMPT + round_))
-            for round_ in range(prompts_per_object)
-        ]
-    )
+    chosen = target.select(objects)
+    draws = range(_FIRST_PROMPT, _FIRST_PROMPT + prompts_per_object)
+    keys = [draw_keys(seed, sample.key, chosen.ids, epoch=epoch, draw=draw) for draw in draws]
+    return concatenate([regime.draw(chosen, frame, each) for each in keys])
 
 
 def click_keys(

@@ -26,7 +26,7 @@ def validate(
         dataset: that the samples are of.
         samples: with at least one object each.
         read: where embeddings come from.
-        kinds: evaluation prompts, see :func:`~samfast.inference.prompt_sets.evaluation_prompts`.
+        kinds: see :mod:`samfast.inference.prompt_kinds`.
         seed: of the prompts.
 
     Returns:
@@ -43,7 +43,7 @@ def validate(
         if len(target.masks) == 0:
             continue
         for kind in kinds:
-            prompts = evaluation_prompts(kind, target, sample, seed=seed)
+            prompts = evaluation_prompts(kind, target, sample, segmenter.spec, seed=seed)
             masks = segment(segmenter, embedding, prompts).masks
             values = scores(overlap_counts(masks, target.masks, target.ignore))
             for metric in ("iou", "dice"):
