@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import multiprocessing
 import os
@@ -18,9 +17,9 @@ import pytest
 import torch
 
 from samfast import cache_embeddings, load_dataset
-from samfast.cache import EmbeddingCache, atomic
+from samfast.cache import EmbeddingCache
 from samfast.cache.shard import list_shards
-from samfast.errors import CacheError, CorruptCacheError
+from samfast.errors import CorruptCacheError
 
 JOB = """
 import os, signal, time
@@ -78,40 +77,6 @@ def wait_for_shards(folder: Path, count: int) -> None:
         time.sleep(0.01)
 
 
-def test_killed_three_times_ends_as_if_never(
-    photos: Callable, small: Any, tmp_path: Path, start: Callable, contents: Callable, encoded: SimpleNamespace
-) -> None:
-    root, out = photos(16), tmp_path / "c"
-    expected = contents(cache_embeddings(root, model=small, out=tmp_path / "whole"))
-
-    encoding = start(root, out, pause=0.1)
-    wait_for_shards(out, 2)
-    encoding.kill()
-    encoding.join()
-    kept = len(EmbeddingCache.open(out))
-    assert 4 <= kept < 16, "killed in the middle"
-
-    # Killed within a write: the shard's bytes lie in a temporary, and were not synced yet.
-    writing = start(root, out, deadly=1)
-    writing.join()
-    assert writing.exitcode == -signal.SIGKILL
-    assert len(list(out.glob(".*.tmp"))) == 1
-    assert len(EmbeddingCache.open(out)) >= kept
-
-    encoding = start(root, out, pause=0.1)
-    wait_for_shards(out, len(list_shards(out)) + 1)
-    encoding.kill()
-    encoding.join()
-    kept = len(EmbeddingCache.open(out))
-
-    encoded.images = 0
-    cache = cache_embeddings(root, model=small, out=out)
-    assert encoded.images == 16 - kept
-    assert contents(cache) == expected
-    assert cache.verify()["rows"] == 16, "no row was written twice"
-    assert not list(out.rglob(".*.tmp"))
-
-
 @pytest.mark.parametrize("deadly", [1, 3, 5])
 def test_killed_while_the_cache_is_being_made(
     photos: Callable, small: Any, tmp_path: Path, start: Callable, deadly: int
@@ -142,55 +107,6 @@ def test_ctrl_c_writes_the_shard_at_hand(
     assert sum(shard["rows"] for shard in record["shards"]) == len(cache)
     cache_embeddings(root, model=small, out=out).verify()
     assert encoded.images == 20 - len(cache)
-
-
-def test_two_jobs_at_once_make_one_cache(photos: Callable, tmp_path: Path, start: Callable) -> None:
-    root, out = photos(6), tmp_path / "c"
-    for process in [start(root, out, pause=0.05), start(root, out, pause=0.05)]:
-        process.join(120)
-        assert process.exitcode == 0
-    cache = EmbeddingCache.open(out)
-    assert len(cache) == 6
-    cache.verify()
-
-
-def test_a_disk_that_fills_up_loses_only_the_shard_at_hand(
-    photos: Callable,
-    small: Any,
-    tmp_path: Path,
-    shards_of: Callable,
-    monkeypatch: pytest.MonkeyPatch,
-    contents: Callable,
-) -> None:
-    root = photos(9)
-    expected = contents(cache_embeddings(root, model=small, out=tmp_path / "whole"))
-    shards_of(2)
-    write, room = os.write, SimpleNamespace(left=0)
-
-    def limited(descriptor: int, data: Any) -> int:
-        path = os.readlink(f"/proc/self/fd/{descriptor}")
-        if not path.startswith(str(tmp_path / "c")):
-            return write(descriptor, data)
-        if room.left <= 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        written = write(descriptor, data[: room.left])
-        room.left -= written
-        return written
-
-    decoder_bytes = (tmp_path / "whole" / "decoder.safetensors").stat().st_size
-    room.left = decoder_bytes + 40_000
-    monkeypatch.setattr(atomic.os, "write", limited)
-    with pytest.raises(CacheError, match="the disk is full") as caught:
-        cache_embeddings(root, model=small, out=tmp_path / "c")
-    assert str(tmp_path / "c") in str(caught.value)
-    monkeypatch.undo()
-
-    assert not list((tmp_path / "c").rglob(".*.tmp"))
-    kept = EmbeddingCache.open(tmp_path / "c")
-    assert 2 <= len(kept) < 9
-    assert contents(kept).items() <= expected.items()
-    small_again = cache_embeddings(root, model=small, out=tmp_path / "c")
-    assert contents(small_again) == expected
 
 
 def test_an_error_in_the_encoder_keeps_what_was_encoded(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-import random
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -101,31 +100,14 @@ def lock(path: Path, *, shared: bool) -> Iterator[None]:
         os.close(descriptor)
 
 
-@contextmanager
-def take_seat(folder: Path) -> Iterator[int]:
-    """The smallest number from 0 on that no other process holds in ``folder``, while the block runs.
+def try_lock(path: Path) -> int | None:
+    """Make a file if need be and hold it alone: its descriptor, to be closed; None if another process holds it.
 
-    Where there are no locks, a random one.
+    Raises:
+        OSError: the file cannot be made, or the system has no locks.
     """
-    number, descriptor = -1, None
-    try:
-        while descriptor is None:
-            number += 1
-            descriptor = _take(folder / f".{number}.tmp")
-    except OSError:
-        number = random.getrandbits(16)
-    try:
-        yield number
-    finally:
-        if descriptor is not None:
-            (folder / f".{number}.tmp").unlink(missing_ok=True)
-            os.close(descriptor)
-
-
-def _take(path: Path) -> int | None:
-    """A locked descriptor of ``path``, None if another process holds it."""
     if fcntl is None:
-        raise OSError("no locks")
+        raise OSError(errno.ENOTSUP, "no locks")
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -139,6 +121,16 @@ def _take(path: Path) -> int | None:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def read_held(path: Path) -> bytes | None:
+    """The content of a file while another process holds it alone; None if none does."""
+    with suppress(OSError), path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read()
+    return None
 
 
 def _is_same(path: Path, descriptor: int) -> bool:

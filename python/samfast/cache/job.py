@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from samfast.cache.atomic import explained, take_seat
+from samfast.cache.atomic import explained
 from samfast.cache.base import decoder_hash
 from samfast.cache.encode import Encoder, batch_for, prepared
 from samfast.cache.format import CACHE_JSON, JOBS, SUFFIX, Features, Manifest, Storage, read_manifest
 from samfast.cache.plan import Plan, in_time, make_plan, opened
 from samfast.cache.reader import EmbeddingCache
 from samfast.cache.records import Job, dataset_id, record_dataset, record_job, record_views
+from samfast.cache.seats import Seat, take_seat
 from samfast.cache.shard import Row
 from samfast.cache.store import create_cache, sharing
 from samfast.cache.walk import NewShards, Walk
@@ -176,7 +177,7 @@ class _Encoding:
         folder: of the cache.
         manifest: what its rows have in common.
         plan: what to encode.
-        seat: the number of this process among those that encode into the cache.
+        seat: of this process among those that encode into the cache.
         batch_size: images encoded at once.
         max_bad: fraction of the data set that may fail to decode.
     """
@@ -189,7 +190,7 @@ class _Encoding:
         manifest: Manifest,
         plan: Plan,
         *,
-        seat: int,
+        seat: Seat,
         batch_size: int,
         max_bad: float,
     ) -> None:
@@ -215,11 +216,13 @@ class _Encoding:
         try:
             with writer, bar("encode", len(self._plan.samples)) as running:
                 skipped = 0
-                for batch, images in self._batches(running):
-                    self._write(writer, batch, encoder(batch, images))
-                    running.advance(len(batch) + self._walk.skipped - skipped)
-                    skipped = self._walk.skipped
-                    self._say_estimate(clock.seconds)
+                while self._walk.wait():
+                    for batch, images in self._batches(running):
+                        self._write(writer, batch, encoder(batch, images))
+                        running.advance(len(batch) + self._walk.skipped - skipped)
+                        skipped = self._walk.skipped
+                        self._say_estimate(clock.seconds)
+                    writer.finish()  # others may wait for it
             is_complete = True
         finally:
             replaced = self._plan.lost if is_complete else ()
@@ -262,6 +265,7 @@ class _Encoding:
             yield samples, np.stack(images)
 
     def _take_bad(self, sample: Sample, error: DataError) -> None:
+        self._walk.give_up(sample.key)
         self._bad[sample.name] = error.what
         if len(self._bad) > self._max_bad * len(self._dataset.samples):
             raise DataError(

@@ -72,6 +72,15 @@ class ShardWriter:
         rows, self._rows = self._rows, []
         self._pending = self._executor.submit(self._write, rows)
 
+    def finish(self) -> None:
+        """Write what has been taken, and wait until it is on the disk.
+
+        Raises:
+            CacheError: a shard could not be written.
+        """
+        self.flush()
+        self._wait()
+
     def __enter__(self) -> ShardWriter:
         return self
 
@@ -79,8 +88,7 @@ class ShardWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.flush()
-            self._wait()
+            self.finish()
         finally:
             self._executor.shutdown()
 
