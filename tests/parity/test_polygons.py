@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from samfast.masks import Masks
+from samfast.masks import Masks, polygons_to_numpy, polygons_to_packed
 
 
 def reference(polygons: list[list[float]], height: int, width: int) -> str:
@@ -48,6 +48,36 @@ def test_one_polygon(kind: str) -> None:
         assert ours == reference([polygon], height, width)
 
     check()
+
+
+PIXELS = {"on the image": st.integers(0, 15), "around it": st.integers(-12, 40), "far away": st.integers(-9000, 9000)}
+
+
+@pytest.mark.parametrize("kind", PIXELS)
+def test_what_opencv_fills(kind: str) -> None:
+    cv2 = pytest.importorskip("cv2", minversion="5")
+    corners = st.lists(st.tuples(PIXELS[kind], PIXELS[kind]), min_size=3, max_size=9)
+
+    @settings(max_examples=400, deadline=None)
+    @given(st.lists(corners, min_size=1, max_size=3), st.integers(16, 40), st.integers(16, 70))
+    def check(polygons: list[list[tuple[int, int]]], height: int, width: int) -> None:
+        expected = np.zeros((height, width), np.uint8)
+        cv2.fillPoly(expected, [np.array(polygon, np.int32) for polygon in polygons], 1)
+        objects = [[np.array(polygon) + 0.0 for polygon in polygons]]
+        ours = Masks.from_polygons(objects, height, width, rule="opencv")
+        assert np.array_equal(ours.numpy()[0], expected)
+        assert np.array_equal(polygons_to_numpy(objects, height, width, rule="opencv")[0], expected)
+        assert np.array_equal(polygons_to_packed(objects, height, width, rule="opencv"), ours.packed())
+
+    check()
+
+
+def test_opencv_fills_more_than_coco() -> None:
+    square = [[[10, 10, 50, 10, 50, 50, 10, 50]]]
+    areas = [Masks.from_polygons(square, 60, 60, rule=rule).area()[0] for rule in ("coco", "opencv")]
+    assert areas == [1600, 1681]
+    hole = [[*square[0], [20, 20, 40, 20, 40, 40, 20, 40]]]
+    assert Masks.from_polygons(hole, 60, 60, rule="opencv").area()[0] == 1681 - 19 * 19
 
 
 @settings(max_examples=100, deadline=None)

@@ -18,7 +18,7 @@ def polygons_to_numpy(
     height: int,
     width: int,
     *,
-    rule: Literal["coco", "pixel-center"] = "coco",
+    rule: Literal["coco", "pixel-center", "opencv"] = "coco",
     out: NDArray[np.bool_] | NDArray[np.uint8] | None = None,
 ) -> NDArray[np.bool_]:
     """``(N, height, width)`` bool, what ``Masks.from_polygons(...).numpy()`` returns, several times as fast.
@@ -45,7 +45,7 @@ def polygons_to_packed(
     height: int,
     width: int,
     *,
-    rule: Literal["coco", "pixel-center"] = "coco",
+    rule: Literal["coco", "pixel-center", "opencv"] = "coco",
 ) -> NDArray[np.uint64]:
     """``(N, height, ceil(width / 64))`` uint64, what ``Masks.from_polygons(...).packed()`` returns.
 

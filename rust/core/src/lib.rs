@@ -22,6 +22,7 @@ mod edt;
 mod encode;
 mod error;
 mod files;
+mod fill;
 mod labels;
 mod measure;
 mod nearest;

@@ -15,11 +15,13 @@
 //!
 //! [`Rule::PixelCenter`] takes the pixels whose centre lies inside, as rasterio and GDAL do.
 
-use crate::bits::BitBuf;
+use crate::bits::{BitBuf, zeroed};
 use crate::canvas::Canvas;
 use crate::columns::Columns;
 use crate::edges::{Coco, Edge, PixelCenter, cross_all, gather};
+use crate::encode::{Blocks, push_bits};
 use crate::error::{BatchError, Result};
+use crate::fill::fill;
 use crate::parallel::fill_items;
 use crate::polygon::Polygons;
 use crate::rle::{MaskBuf, Size};
@@ -33,6 +35,8 @@ pub enum Rule {
     Coco,
     /// Those whose centre lies inside (even-odd); a centre on an edge belongs to what is right of it or below it.
     PixelCenter,
+    /// Those that `cv2.fillPoly` fills, given all polygons of an object at once.
+    OpenCv,
 }
 
 /// One mask an object: the union of its polygons.
@@ -45,6 +49,7 @@ pub fn rasterize(polygons: Polygons<'_>, size: Size, rule: Rule) -> Result<MaskB
     match rule {
         Rule::Coco => to_runs::<Coco>(polygons, size),
         Rule::PixelCenter => to_runs::<PixelCenter>(polygons, size),
+        Rule::OpenCv => filled_to_runs(polygons, size),
     }
 }
 
@@ -56,6 +61,7 @@ pub fn rasterize_bits(polygons: Polygons<'_>, size: Size, rule: Rule) -> Result<
     match rule {
         Rule::Coco => to_bits::<Coco>(polygons, size),
         Rule::PixelCenter => to_bits::<PixelCenter>(polygons, size),
+        Rule::OpenCv => filled_to_bits(polygons, size),
     }
 }
 
@@ -68,6 +74,7 @@ pub fn rasterize_into(polygons: Polygons<'_>, size: Size, rule: Rule, blank: boo
     match rule {
         Rule::Coco => to_bytes::<Coco>(polygons, size, blank, out),
         Rule::PixelCenter => to_bytes::<PixelCenter>(polygons, size, blank, out),
+        Rule::OpenCv => filled_to_bytes(polygons, size, blank, out),
     }
 }
 
@@ -130,20 +137,57 @@ fn to_bits<E: Edge>(polygons: Polygons<'_>, size: Size) -> Result<BitBuf> {
 }
 
 fn to_bytes<E: Edge>(polygons: Polygons<'_>, size: Size, blank: bool, out: &mut [u8]) -> Result<()> {
-    let expected = polygons.len() * size.pixels();
-    if out.len() != expected {
-        return Err(BatchError::Output { found: out.len(), expected }.into());
-    }
-    let work = polygons.work() + expected / 16;
-    fill_items(out, size.pixels(), work, |object, scratch: &mut (Part<E>, Vec<u64>), out| {
-        let (part, words) = scratch;
-        let windows = polygons.of(object).map(|polygon| part.window(polygon, size));
-        let window = windows.reduce(Window::hull).unwrap_or_default();
-        let mut canvas = Canvas::blank(window, words, size)?;
-        polygons.of(object).try_for_each(|polygon| part.unite(polygon, size, &mut canvas))?;
-        canvas.write(size, blank, out);
+    check_output(polygons, size, out)?;
+    fill_items(
+        out,
+        size.pixels(),
+        polygons.work() + out.len() / 16,
+        |object, scratch: &mut (Part<E>, Vec<u64>), out| {
+            let (part, words) = scratch;
+            let windows = polygons.of(object).map(|polygon| part.window(polygon, size));
+            let window = windows.reduce(Window::hull).unwrap_or_default();
+            let mut canvas = Canvas::blank(window, words, size)?;
+            polygons.of(object).try_for_each(|polygon| part.unite(polygon, size, &mut canvas))?;
+            canvas.write(size, blank, out);
+            Ok(())
+        },
+    )
+}
+
+fn filled_to_runs(polygons: Polygons<'_>, size: Size) -> Result<MaskBuf> {
+    let work = polygons.work() + polygons.len() * size.mask_words() * 2;
+    MaskBuf::build(polygons.len(), work, |object, scratch: &mut (Vec<u64>, Blocks), out| {
+        let (words, blocks) = scratch;
+        zeroed(words, 1, size)?;
+        fill(polygons.of(object), size, words);
+        push_bits(words, size, blocks, out);
         Ok(())
     })
+}
+
+fn filled_to_bits(polygons: Polygons<'_>, size: Size) -> Result<BitBuf> {
+    let mut bits = BitBuf::zeros(polygons.len(), size)?;
+    let work = polygons.work() + polygons.len() * size.mask_words();
+    bits.fill(work, |object, (): &mut (), words| {
+        fill(polygons.of(object), size, words);
+        Ok(())
+    })?;
+    Ok(bits)
+}
+
+fn filled_to_bytes(polygons: Polygons<'_>, size: Size, blank: bool, out: &mut [u8]) -> Result<()> {
+    check_output(polygons, size, out)?;
+    fill_items(out, size.pixels(), polygons.work() + out.len() / 16, |object, words: &mut Vec<u64>, out| {
+        zeroed(words, 1, size)?;
+        fill(polygons.of(object), size, words);
+        Canvas::whole(size, words).write(size, blank, out);
+        Ok(())
+    })
+}
+
+fn check_output(polygons: Polygons<'_>, size: Size, out: &[u8]) -> Result<()> {
+    let (found, expected) = (out.len(), polygons.len() * size.pixels());
+    if found == expected { Ok(()) } else { Err(BatchError::Output { found, expected }.into()) }
 }
 
 /// One polygon of an object on its way to a canvas.

@@ -5,8 +5,8 @@
 
 use proptest::prelude::*;
 use samfast_core::{
-    Connectivity, HoleOutlines, MaskBuf, Masks, Polygons, Rule, Size, canonical, decode_bits, encode_bits,
-    from_strings, outlines, rasterize, rasterize_bits, to_strings,
+    Connectivity, HoleOutlines, MaskBuf, Masks, Polygons, Rule, Size, canonical, decode_bits, encode, encode_bits,
+    from_strings, outlines, rasterize, rasterize_bits, rasterize_into, to_strings,
 };
 
 /// Bytes of the alphabet, mostly, so that some strings are long before they are wrong.
@@ -59,12 +59,18 @@ proptest! {
         for offsets in [vec![0, end], vec![0, cut.min(end) / 2 * 2, end]] {
             let objects = [0, offsets.len() as i64 - 1];
             let Ok(polygons) = Polygons::new(&coords, &offsets, &objects) else { continue };
-            for rule in [Rule::Coco, Rule::PixelCenter] {
+            for rule in [Rule::Coco, Rule::PixelCenter, Rule::OpenCv] {
                 let masks = rasterize(polygons, size, rule).unwrap();
                 check_masks(&masks, size);
                 let bits = rasterize_bits(polygons, size, rule).unwrap();
                 prop_assert_eq!(&encode_bits(bits.view()).unwrap(), &masks);
                 prop_assert_eq!(decode_bits(Masks::new(&masks.counts, &masks.offsets, size).unwrap()).unwrap(), bits);
+                let mut bytes = vec![7; polygons.len() * size.pixels()];
+                rasterize_into(polygons, size, rule, false, &mut bytes).unwrap();
+                prop_assert_eq!(&encode(&bytes, size).unwrap(), &masks);
+                bytes.fill(0);
+                rasterize_into(polygons, size, rule, true, &mut bytes).unwrap();
+                prop_assert_eq!(&encode(&bytes, size).unwrap(), &masks);
             }
         }
     }
@@ -74,7 +80,7 @@ proptest! {
         let size = Size::new(bits.len().div_ceil(width) as i64, width as i64).unwrap();
         let mut pixels: Vec<u8> = bits.iter().map(|&bit| u8::from(bit)).collect();
         pixels.resize(size.pixels(), 0);
-        let masks = samfast_core::encode(&pixels, size).unwrap();
+        let masks = encode(&pixels, size).unwrap();
         let view = Masks::new(&masks.counts, &masks.offsets, size).unwrap();
         for connectivity in [Connectivity::Four, Connectivity::Eight] {
             let found = outlines(view, connectivity, HoleOutlines::Bridge).unwrap();

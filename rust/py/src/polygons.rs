@@ -40,7 +40,8 @@ fn rule(name: &str) -> PyResult<core::Rule> {
     match name {
         "coco" => Ok(core::Rule::Coco),
         "pixel-center" => Ok(core::Rule::PixelCenter),
-        other => Err(PyValueError::new_err(format!("rule is {other:?}, expected 'coco' or 'pixel-center'"))),
+        "opencv" => Ok(core::Rule::OpenCv),
+        other => Err(PyValueError::new_err(format!("rule is {other:?}, expected 'coco', 'pixel-center' or 'opencv'"))),
     }
 }
 
