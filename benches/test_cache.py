@@ -20,6 +20,7 @@ from safetensors import safe_open
 from synthetic import write_cache
 
 from samfast.cache import EmbeddingCache
+from samfast.cache.reader import aligned_empty
 from samfast.cache.shard import list_shards, read_shard
 
 zarr = pytest.importorskip("zarr")
@@ -45,8 +46,9 @@ class Setting:
         }
         self.places = [places[key] for key in self.keys]
         self.offsets = [of.offsets[FEATURE] for of in indices]
-        self.out = np.empty((BATCH, *self.cache.feature_shapes[FEATURE]), np.float16)
-        self.wide = np.empty(self.out.shape, np.float32)
+        shape = (BATCH, *self.cache.feature_shapes[FEATURE])
+        self.out = aligned_empty(shape, np.dtype(np.float16))
+        self.wide = aligned_empty(shape, np.dtype(np.float32))
         self.row_bytes = self.out[0].nbytes
 
         self.folder = folder

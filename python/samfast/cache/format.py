@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,7 +59,7 @@ class Manifest:
     decode: Mapping[str, Any]
     decoder: str
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hex SHA-256 of the parts: equal for two encoders that turn every image into the same embedding."""
         return hashlib.sha256(canonical_json(self.parts)).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +15,7 @@ from samfast.cache.handles import ShardFiles
 from samfast.cache.loader import AHEAD, epoch_order, in_batches, key_of, prefetch
 from samfast.cache.records import read_datasets, read_jobs, read_views
 from samfast.cache.rows import ABSENT, Rows
-from samfast.cache.shard import PLAIN_VIEW, Shard, list_shards, read_shard
+from samfast.cache.shard import PAGE_BYTES, PLAIN_VIEW, Shard, list_shards, read_shard
 from samfast.data.types import Sample
 from samfast.errors import CacheError, ConfigError
 from samfast.frames import PreprocessSpec
@@ -119,7 +120,7 @@ class EmbeddingCache:
             ConfigError: ``dtype`` is one that embeddings are not converted to.
         """
         rows = self._find(keys)
-        empty = _pinned_empty if pinned else np.empty
+        empty = _pinned_empty if pinned else aligned_empty
         out = {
             name: empty((len(rows), *shape), _wanted(self.storage[name], dtype))
             for name, shape in self.manifest.features.items()
@@ -293,6 +294,14 @@ def _wanted(stored: str, dtype: DTypeLike | None) -> np.dtype[Any]:
 def _require_readable(stored: np.dtype[Any], asked: np.dtype[Any], where: str) -> None:
     if asked != stored and (asked != np.float32 or stored.kind != "f"):
         raise ConfigError(f"embeddings stored as {stored} cannot be read as {asked}", where=where, fix="use float32")
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Memory that begins at a page, which systems copy files to up to twice as fast as to that of ``np.empty``."""
+    size = math.prod(shape) * dtype.itemsize
+    room = np.empty(size + PAGE_BYTES, np.uint8)
+    start = -room.ctypes.data % PAGE_BYTES
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def _pinned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -7,6 +7,7 @@ boundary. The header is padded with spaces to get there, as safetensors allows.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -196,7 +197,7 @@ def read_shard(path: Path, manifest: Manifest) -> Shard:
     def tensor(name: str) -> NDArray[Any]:
         shape = layout[name]["shape"]
         at = places[name] - length - 8
-        return np.frombuffer(index, _DTYPES[_INDEX[name][0]], int(np.prod(shape)), at).reshape(shape)
+        return np.frombuffer(index, _DTYPES[_INDEX[name][0]], math.prod(shape), at).reshape(shape)
 
     bounds, text = tensor("row.path_offsets"), tensor("row.path").tobytes()
     return Shard(
@@ -237,7 +238,7 @@ def _header(index: Mapping[str, NDArray[Any]], num_rows: int, manifest: Manifest
     }
     end = 0
     for name, dtype, shape in tensors:
-        begin, end = end, end + int(np.prod(shape)) * np.dtype(_DTYPES[dtype]).itemsize
+        begin, end = end, end + math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
         layout[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
     index_bytes = layout[HEADER_CRC]["data_offsets"][1]
     text = json.dumps(layout, separators=(",", ":")).encode()
@@ -266,7 +267,7 @@ def _check_layout(layout: Any, manifest: Manifest, start: int, num_bytes: int) -
     places, end = {}, 0
     for name, (dtype, shape) in expected.items():
         entry = layout[name]
-        begin, end = end, end + int(np.prod(shape)) * np.dtype(_DTYPES[dtype]).itemsize
+        begin, end = end, end + math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
         if (entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]) != (dtype, shape, [begin, end]):
             raise ValueError(f"{name} is not where or what it should be")
         places[name] = start + begin

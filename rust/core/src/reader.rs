@@ -15,6 +15,8 @@ const MAX_THREADS: usize = 4;
 const BYTES_PER_THREAD: usize = 1 << 18;
 /// Bytes that are still in the cache of the CPU when they are checked or converted.
 const CHUNK: usize = 1 << 17;
+/// The system copies to addresses that are no multiple of this at half the speed (`rep movsb` on Zen 3 and 4).
+const ALIGNMENT: usize = 64;
 
 /// Where a feature lies in the shards: rows of `row_bytes`, one after the other from `offsets[shard]`.
 #[derive(Clone, Debug)]
@@ -36,7 +38,7 @@ pub struct Row {
     pub crc: Option<u32>,
 }
 
-/// Where the rows of a feature go.
+/// Where the rows of a feature go. Many systems copy twice as fast to where each row begins at a multiple of 64 bytes.
 #[derive(Debug)]
 pub enum Output<'a> {
     /// As they are stored.
@@ -144,7 +146,9 @@ impl Reader {
             return Err(RowError::Shard { shard: row.shard });
         }
         let file = self.files.get(row.shard).map_err(|error| system(&error))?;
-        scratch.resize(CHUNK, 0);
+        scratch.resize(CHUNK + ALIGNMENT, 0);
+        let skip = scratch.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        let scratch = &mut scratch[skip..skip + CHUNK];
         let mut crc = 0;
         for (feature, place) in self.features.iter().zip(places) {
             let mut at = feature.offsets[row.shard] + row.row * feature.row_bytes as u64;
