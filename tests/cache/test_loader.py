@@ -15,7 +15,8 @@ import pytest
 
 from samfast import cache_embeddings, load_dataset
 from samfast.cache import EmbeddingCache
-from samfast.cache.loader import epoch_order, prefetch
+from samfast.cache.loader import epoch_order
+from samfast.data.parallel import prefetch
 from samfast.errors import CacheError, ConfigError
 
 GOLDEN = {
@@ -102,7 +103,7 @@ def test_so_many_results_are_ready_and_no_more() -> None:
             changed.notify_all()
         return item
 
-    results = prefetch(make, range(10), ahead=3)
+    results = prefetch(make, range(10), threads=2, ahead=3)
     for number in range(10):
         assert next(results) == number
         wanted = min(number + 4, 10)
@@ -119,7 +120,7 @@ def test_a_slow_result_keeps_its_place() -> None:
         time.sleep(0.03 if item % 3 == 0 else 0)
         return item
 
-    assert list(prefetch(make, range(9), ahead=4)) == list(range(9))
+    assert list(prefetch(make, range(9), threads=4, ahead=4)) == list(range(9))
 
 
 def test_no_thread_is_left_and_errors_are_passed_on(cache: EmbeddingCache) -> None:

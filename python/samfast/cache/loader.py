@@ -1,10 +1,8 @@
-"""What training reads next: the order of an epoch, and threads that read ahead of it."""
+"""What training reads next: the order of an epoch, in batches."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import TypeVar
 
 from samfast.data.types import Sample
@@ -12,11 +10,10 @@ from samfast.errors import ConfigError
 from samfast.prompts import draw_keys
 
 T = TypeVar("T")
-R = TypeVar("R")
 Image = TypeVar("Image", str, Sample)
 
 AHEAD = 2
-"""Batches ready while one is trained on: one to take next, and one in case that takes longer than a step."""
+"""Batches ready while one is trained on, each made by a thread: one to take next, one in case that takes longer."""
 
 
 def key_of(image: str | Sample) -> str:
@@ -50,24 +47,3 @@ def in_batches(items: Sequence[T], size: int) -> list[list[T]]:
     if size < 1:
         raise ConfigError(f"batch_size={size} reads nothing", where="batch_size", fix="use 1 or more")
     return [list(items[start : start + size]) for start in range(0, len(items), size)]
-
-
-def prefetch(make: Callable[[T], R], items: Sequence[T], *, ahead: int = AHEAD) -> Generator[R, None, None]:
-    """Yield ``make(item)`` for each item, in order, made by threads before it is asked for.
-
-    Args:
-        make: runs in several threads at once.
-        items: to go through.
-        ahead: results that are ready or being made while one is used; bounds memory.
-    """
-    executor = ThreadPoolExecutor(ahead, "samfast-prefetch")
-    waiting: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            waiting.append(executor.submit(make, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        executor.shutdown(cancel_futures=True)

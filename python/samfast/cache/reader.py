@@ -12,10 +12,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from samfast.cache.format import Features, Manifest, read_manifest
 from samfast.cache.handles import ShardFiles
-from samfast.cache.loader import AHEAD, epoch_order, in_batches, key_of, prefetch
+from samfast.cache.loader import AHEAD, epoch_order, in_batches, key_of
 from samfast.cache.records import read_datasets, read_jobs, read_views
 from samfast.cache.rows import ABSENT, Rows
 from samfast.cache.shard import PAGE_BYTES, PLAIN_VIEW, Shard, list_shards, read_shard
+from samfast.data.parallel import prefetch
 from samfast.data.types import Sample
 from samfast.errors import CacheError, ConfigError
 from samfast.frames import PreprocessSpec
@@ -214,7 +215,7 @@ class EmbeddingCache:
         def load(batch: list[T]) -> tuple[list[T], Features]:
             return batch, self.read(batch, dtype=dtype, pinned=pinned)
 
-        return prefetch(load, in_batches(order, batch_size), ahead=ahead)
+        return prefetch(load, in_batches(order, batch_size), threads=ahead, ahead=ahead)
 
     def decoder(self) -> Sam:
         """The base model's prompt encoder and mask decoder, float32, without an image encoder.

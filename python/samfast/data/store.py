@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ def _padded(length: int) -> int:
     return -(-length // ALIGNMENT) * ALIGNMENT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where some arrays lie in a :class:`Store`, and what they are."""
 
@@ -51,7 +52,7 @@ class Store:
         """
         data = b"".join(np.ascontiguousarray(array).tobytes().ljust(_padded(array.nbytes), b"\0") for array in arrays)
         with self._lock:
-            place = Place(self._end, tuple((array.dtype.str, array.size) for array in arrays))
+            place = Place(self._end, tuple((sys.intern(array.dtype.str), array.size) for array in arrays))
             try:
                 self._file.seek(place.offset)
                 written = 0

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samfast.cache.loader import epoch_order, in_batches, prefetch
+from samfast.cache.loader import AHEAD, epoch_order, in_batches
 from samfast.data import Dataset
+from samfast.data.parallel import prefetch
 from samfast.data.types import Sample, Target
 from samfast.frames import PreprocessSpec
 from samfast.inference.tokens import Tokens, tokenize
@@ -59,7 +60,7 @@ def epoch_batches(
     def make(group: Sequence[Sample]) -> Batch:
         return make_batch(dataset, group, read, config, spec, epoch=epoch)
 
-    return prefetch(make, in_batches(order, config.batch_size))
+    return prefetch(make, in_batches(order, config.batch_size), threads=AHEAD, ahead=AHEAD)
 
 
 def make_batch(

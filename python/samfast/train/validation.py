@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from samfast.cache.loader import prefetch
+from samfast.cache.loader import AHEAD
 from samfast.data import Dataset
+from samfast.data.parallel import prefetch
 from samfast.data.types import Sample, Target
 from samfast.inference.prompt_sets import evaluation_prompts
 from samfast.inference.segmenter import Embedding, Segmenter, segment
@@ -39,7 +40,7 @@ def validate(
         embedding = Embedding(read([sample]), (segmenter.spec.frame(*sample.size),))
         return sample, visible(dataset.target(sample)), embedding
 
-    for sample, target, embedding in prefetch(load, samples):
+    for sample, target, embedding in prefetch(load, samples, threads=AHEAD, ahead=AHEAD):
         if len(target.masks) == 0:
             continue
         for kind in kinds:
