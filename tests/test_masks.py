@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from samfast import _rust
 from samfast.errors import ConfigError, DataError
 from samfast.frames import PreprocessSpec
-from samfast.masks import Masks
+from samfast.masks import Masks, polygons_to_packed
 
 SQUARE = [0, 0, 9, 0, 9, 9, 0, 9]
 
@@ -303,3 +303,25 @@ def test_kernels_release_the_gil() -> None:
     done.set()
     thread.join()
     assert most >= 3
+
+
+def test_results_are_written_where_they_are_wanted() -> None:
+    masks = Masks.from_numpy(np.random.default_rng(0).random((2, 30, 70)) < 0.5)
+    frame = PreprocessSpec(64, 4, 16, (0, 0, 0), (1, 1, 1)).frame(30, 70)
+    square = [[[1, 1, 9, 1, 9, 9, 1, 9]]]
+    calls = {
+        (2, 30, 2): (np.uint64, masks.packed),
+        (2, 16, 16): (np.float32, lambda *, out=None: masks.rasterize(frame, out=out)),
+        (1, 30, 2): (np.uint64, lambda *, out=None: polygons_to_packed(square, 30, 70, out=out)),
+        (2, 30, 70): (np.bool_, masks.numpy),
+    }
+    for shape, (dtype, call) in calls.items():
+        out = np.ones(shape, dtype)
+        assert np.shares_memory(call(out=out), out)
+        assert np.array_equal(out, call())
+        locked = out.copy()
+        locked.flags.writeable = False
+        wrong = [out[:, :-1], np.asfortranarray(out), out.astype(np.float64), locked, out.tolist()]
+        for bad in wrong:
+            with pytest.raises((ConfigError, DataError), match="out|masks must"):
+                call(out=bad)

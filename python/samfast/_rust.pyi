@@ -110,7 +110,13 @@ def overlap_counts(
     out: _I64 | None = None,
 ) -> _I64: ...
 def polygons_to_bits(
-    coords: _F64, polygon_offsets: _I64, object_offsets: _I64, height: int, width: int, rule: _Rule = "coco"
+    coords: _F64,
+    polygon_offsets: _I64,
+    object_offsets: _I64,
+    height: int,
+    width: int,
+    rule: _Rule = "coco",
+    out: _U64 | None = None,
 ) -> _U64: ...
 def polygons_to_masks(
     coords: _F64,
@@ -126,7 +132,14 @@ def polygons_to_rle(
 ) -> _Rle: ...
 def rle_area(counts: _U32, offsets: _I64) -> _I64: ...
 def rle_area_average(
-    counts: _U32, offsets: _I64, height: int, width: int, cell_height: float, cell_width: float, grid: int
+    counts: _U32,
+    offsets: _I64,
+    height: int,
+    width: int,
+    cell_height: float,
+    cell_width: float,
+    grid: int,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]: ...
 def rle_bbox(counts: _U32, offsets: _I64, height: int, width: int) -> _I64: ...
 def rle_canonical(counts: _U32, offsets: _I64, height: int, width: int) -> _Rle: ...
@@ -191,7 +204,7 @@ def rle_ring(counts: _U32, offsets: _I64, height: int, width: int, radius_px: fl
 def rle_subtract_pairs(
     a_counts: _U32, a_offsets: _I64, b_counts: _U32, b_offsets: _I64, height: int, width: int
 ) -> _Rle: ...
-def rle_to_bits(counts: _U32, offsets: _I64, height: int, width: int) -> _U64: ...
+def rle_to_bits(counts: _U32, offsets: _I64, height: int, width: int, out: _U64 | None = None) -> _U64: ...
 def rle_to_labels(counts: _U32, offsets: _I64, height: int, width: int, values: _I32, background: int) -> _I32: ...
 def rle_to_masks(
     counts: _U32, offsets: _I64, height: int, width: int, out: _Pixels | None = None

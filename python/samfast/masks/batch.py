@@ -1,15 +1,11 @@
-"""Masks in memory: a batch of binary masks of one size, run-length encoded, and the operations on them.
-
-Run lengths are COCO's: column-major, the first run is background. The kernels are ``samfast._rust``; this module is
-their typed face.
-"""
+"""A batch of binary masks of one size, run-length encoded as COCO does, and the operations on them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -213,18 +209,17 @@ class Masks:
         Raises:
             ConfigError: an ``out`` of another shape, dtype or order, or one that is read-only.
         """
-        try:
-            return _rust.rle_to_masks(*self._rle, out).view(np.bool_)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(str(error), where="out") from None
+        pixels: NDArray[np.uint8] = _option(_rust.rle_to_masks, *self._rle, out)
+        return pixels.view(np.bool_)
 
-    def packed(self) -> NDArray[np.uint64]:
+    def packed(self, *, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]:
         """``(N, H, ceil(W / 64))`` uint64: pixel ``x`` is bit ``x % 64`` of word ``x // 64``; zeros beyond the width.
+        ``out`` as for :meth:`numpy`.
 
         >>> Masks.from_numpy(np.array([[True, False, True]])).packed().tolist()
         [[[5]]]
         """
-        return _rust.rle_to_bits(*self._rle)
+        return cast("NDArray[np.uint64]", _option(_rust.rle_to_bits, *self._rle, out))
 
     def rle(self) -> list[dict[str, Any]]:
         """Compressed COCO run lengths, ready for JSON: ``{"size": [height, width], "counts": str}``."""
@@ -375,21 +370,22 @@ class Masks:
         polygons = [polygon.reshape(-1, 2) for polygon in np.split(coords, polygon_ends[:-1])] if len(coords) else []
         return [polygons[start:end] for start, end in pairwise([0, *mask_ends])]
 
-    def rasterize(self, frame: Frame) -> NDArray[np.float32]:
+    def rasterize(self, frame: Frame, *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """``(N, low_res, low_res)`` float32, low-res frame: the mean of each mask over the on-image part of each cell.
 
         Straight from the runs: no mask is unpacked. 0 where a cell lies off the image; :meth:`Frame.coverage` says how
-        much of it does not. Compare with 0.5 for hard targets.
+        much of it does not. Compare with 0.5 for hard targets. ``out`` as for :meth:`numpy`.
 
         Raises:
-            ConfigError: a frame of another image size.
+            ConfigError: a frame of another image size, or an ``out`` that does not fit.
         """
         if (frame.height, frame.width) != (self.height, self.width):
             raise ConfigError(
                 f"masks are {self.height} x {self.width}, the frame is {frame.height} x {frame.width} (height x width)",
                 where="frame",
             )
-        return _rust.rle_area_average(*self._rle, *frame.cell, frame.spec.low_res)
+        grid = (*frame.cell, frame.spec.low_res)
+        return cast("NDArray[np.float32]", _option(_rust.rle_area_average, *self._rle, *grid, out))
 
     def tobytes(self) -> bytes:
         """Bytes that are equal exactly for equal batches, on every platform: what hashes of masks are taken of."""

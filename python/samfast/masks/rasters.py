@@ -46,6 +46,7 @@ def polygons_to_packed(
     width: int,
     *,
     rule: Literal["coco", "pixel-center", "opencv"] = "coco",
+    out: NDArray[np.uint64] | None = None,
 ) -> NDArray[np.uint64]:
     """``(N, height, ceil(width / 64))`` uint64, what ``Masks.from_polygons(...).packed()`` returns.
 
@@ -54,11 +55,12 @@ def polygons_to_packed(
         height: of the masks, in pixels.
         width: of the masks, in pixels.
         rule: which pixels belong to a polygon, see :meth:`Masks.from_polygons`.
+        out: C-contiguous uint64 of that shape, written to and returned.
 
     Raises:
-        DataError: what is not a polygon or not finite, or a mask without pixels.
+        DataError: what is not a polygon or not finite, a mask without pixels, or an ``out`` that does not fit.
     """
-    packed: NDArray[np.uint64] = _call(_rust.polygons_to_bits, objects, height, width, rule)
+    packed: NDArray[np.uint64] = _call(_rust.polygons_to_bits, objects, height, width, rule, out)
     return packed
 
 

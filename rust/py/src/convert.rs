@@ -172,10 +172,26 @@ impl<'py> Words<'py> {
     }
 }
 
-/// (N, H, ceil(W / 64)) uint64.
-pub(crate) fn to_words(py: Python<'_>, bits: BitBuf) -> PyResult<Bound<'_, PyArray3<u64>>> {
-    let shape = [bits.view().len(), bits.view().size().height(), bits.view().size().row_words()];
-    bits.into_words().into_pyarray(py).reshape(shape)
+/// Values as a new array of this shape, or in `out`, which has it.
+pub(crate) fn give<'py, T: Element + Copy, D: Dimension>(
+    py: Python<'py>,
+    values: Vec<T>,
+    shape: D,
+    out: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyArray<T, D>>> {
+    let Some(out) = out else { return values.into_pyarray(py).reshape(shape) };
+    array_mut::<T, D>(out, "out", shape.slice())?.as_slice_mut()?.copy_from_slice(&values);
+    Ok(out.cast::<PyArray<T, D>>()?.clone())
+}
+
+/// (N, H, ceil(W / 64)) uint64, see [`give`].
+pub(crate) fn to_words<'py>(
+    py: Python<'py>,
+    bits: BitBuf,
+    out: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyArray3<u64>>> {
+    let (count, size) = (bits.view().len(), bits.view().size());
+    give(py, bits.into_words(), Ix3(count, size.height(), size.row_words()), out)
 }
 
 pub(crate) fn size(height: i64, width: i64) -> PyResult<Size> {

@@ -1,12 +1,15 @@
 //! Masks: encoding, decoding, polygons, strings, measures, sets, components, area average.
 
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods, PyUntypedArrayMethods};
+use numpy::ndarray::Ix3;
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyUntypedArrayMethods};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use samfast_core as core;
 
-use crate::convert::{Rle, RleArrays, Words, call, fill_masks, pixels, size, to_arrays, to_python, to_rows, to_words};
+use crate::convert::{
+    Rle, RleArrays, Words, call, fill_masks, give, pixels, size, to_arrays, to_python, to_rows, to_words,
+};
 use crate::shapes;
 
 /// Encode (N, H, W) masks, uint8 or bool; every value that is not 0 is foreground.
@@ -47,7 +50,7 @@ pub(crate) fn masks_to_bits<'py>(py: Python<'py>, masks: &Bound<'py, PyAny>) -> 
     let pixels = pixels(py, masks)?;
     let size = size(pixels.shape()[1] as i64, pixels.shape()[2] as i64)?;
     let pixels = pixels.as_slice()?;
-    to_words(py, call(py, || core::pack(pixels, size))?)
+    to_words(py, call(py, || core::pack(pixels, size))?, None)
 }
 
 /// Unpack (N, H, ceil(W / 64)) uint64 to (N, H, width) uint8, 0 or 1.
@@ -74,16 +77,18 @@ pub(crate) fn bits_to_rle<'py>(py: Python<'py>, words: &Bound<'py, PyAny>, width
 
 /// Decode to (N, height, ceil(width / 64)) uint64.
 #[pyfunction]
+#[pyo3(signature = (counts, offsets, height, width, out=None))]
 pub(crate) fn rle_to_bits<'py>(
     py: Python<'py>,
     counts: &Bound<'py, PyAny>,
     offsets: &Bound<'py, PyAny>,
     height: i64,
     width: i64,
+    out: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyArray3<u64>>> {
     let rle = Rle::new(counts, offsets)?;
     let masks = rle.masks(height, width)?;
-    to_words(py, call(py, || core::decode_bits(masks))?)
+    to_words(py, call(py, || core::decode_bits(masks))?, out)
 }
 
 /// The compressed COCO string of each mask.
@@ -238,6 +243,7 @@ pub(crate) fn rle_components<'py>(
 
 /// (N, grid, grid) float32: the mean of each mask over the on-image part of each cell, 0 off the image.
 #[pyfunction]
+#[pyo3(signature = (counts, offsets, height, width, cell_height, cell_width, grid, out=None))]
 #[expect(clippy::too_many_arguments, reason = "a batch, a size and a grid, flat")]
 pub(crate) fn rle_area_average<'py>(
     py: Python<'py>,
@@ -248,10 +254,11 @@ pub(crate) fn rle_area_average<'py>(
     cell_height: f64,
     cell_width: f64,
     grid: usize,
+    out: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyArray3<f32>>> {
     let rle = Rle::new(counts, offsets)?;
     let masks = rle.masks(height, width)?;
-    let shape = [masks.len(), grid, grid];
+    let shape = Ix3(masks.len(), grid, grid);
     let grid = core::Grid::new(grid, cell_height, cell_width).map_err(to_python)?;
-    call(py, || core::area_average(masks, grid))?.into_pyarray(py).reshape(shape)
+    give(py, call(py, || core::area_average(masks, grid))?, shape, out)
 }

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use samfast_core as core;
 
-use crate::convert::{Rle, RleArrays, array, array_mut, call, pixels, size, to_arrays, to_python};
+use crate::convert::{Rle, RleArrays, array, array_mut, call, give, pixels, size, to_arrays, to_python};
 
 /// A batch, borrowed from Python.
 enum Form<'py> {
@@ -67,19 +67,6 @@ fn holds<T: Element>(object: &Bound<'_, PyAny>) -> bool {
     object.cast::<PyUntypedArray>().is_ok_and(|array| array.dtype().is_equiv_to(&numpy::dtype::<T>(object.py())))
 }
 
-/// Rows of values as a new array, or in `out`, which has that shape.
-fn give<'py, T: Element + Copy>(
-    py: Python<'py>,
-    values: Vec<T>,
-    columns: usize,
-    out: Option<Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let shape = [values.len() / columns.max(1), columns];
-    let Some(out) = out else { return Ok(values.into_pyarray(py).reshape(shape)?.into_any()) };
-    array_mut::<T, Ix2>(&out, "out", &shape)?.as_slice_mut()?.copy_from_slice(&values);
-    Ok(out)
-}
-
 /// (N, 4) int64 [tp, fp, fn, tn] pixels of each prediction against its target outside `ignore` (N masks, one or None);
 /// logits are foreground above their threshold.
 #[pyfunction]
@@ -102,7 +89,8 @@ pub(crate) fn overlap_counts<'py>(
     let target = target.batch("target", size, thresholds.1)?;
     let ignore = ignore.as_ref().map(|ignore| ignore.batch("ignore", size, 0.0)).transpose()?;
     let counts = call(py, || core::overlap(prediction, target, ignore))?;
-    give(py, counts.into_flattened(), 4, out)
+    let shape = Ix2(counts.len(), 4);
+    Ok(give(py, counts.into_flattened(), shape, out.as_ref())?.into_any())
 }
 
 /// (N, 4) int64 [tp, fp, fn, tn]: the same of the pixels at most `distance` from background, see `boundaries`.
@@ -124,7 +112,8 @@ pub(crate) fn boundary_counts<'py>(
     let (prediction, target) =
         (prediction.batch("prediction", size, threshold)?, target.batch("target", size, threshold)?);
     let counts = call(py, || core::boundary_overlap(prediction, target, distance))?;
-    give(py, counts.into_flattened(), 4, out)
+    let shape = Ix2(counts.len(), 4);
+    Ok(give(py, counts.into_flattened(), shape, out.as_ref())?.into_any())
 }
 
 /// The pixels of each mask at most `distance` pixels from background, diagonal steps counting as one.

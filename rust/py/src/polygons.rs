@@ -64,7 +64,8 @@ pub(crate) fn polygons_to_rle<'py>(
 
 /// As `polygons_to_rle`, to (N, height, ceil(width / 64)) uint64.
 #[pyfunction]
-#[pyo3(signature = (coords, polygon_offsets, object_offsets, height, width, rule="coco"))]
+#[pyo3(signature = (coords, polygon_offsets, object_offsets, height, width, rule="coco", out=None))]
+#[expect(clippy::too_many_arguments, reason = "polygons, a size and a rule, flat")]
 pub(crate) fn polygons_to_bits<'py>(
     py: Python<'py>,
     coords: &Bound<'py, PyAny>,
@@ -73,10 +74,11 @@ pub(crate) fn polygons_to_bits<'py>(
     height: i64,
     width: i64,
     rule: &str,
+    out: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyArray3<u64>>> {
     let objects = Objects::new(coords, polygon_offsets, object_offsets)?;
     let (polygons, size, rule) = (objects.polygons()?, size(height, width)?, self::rule(rule)?);
-    to_words(py, call(py, || core::rasterize_bits(polygons, size, rule))?)
+    to_words(py, call(py, || core::rasterize_bits(polygons, size, rule))?, out)
 }
 
 /// As `polygons_to_rle`, to (N, height, width) uint8, 0 or 1.
