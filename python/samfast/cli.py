@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 import samfast
-from samfast.errors import DataError, SamfastError, explain_missing
+from samfast.errors import DataError, OutputExistsError, SamfastError, explain_missing
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -180,8 +180,23 @@ def cli() -> None:
 @_root
 @_data
 @_seed
-def data(root: Path, max_bad: float, strict: bool, **options: Any) -> None:
-    """Look at a data set: its layout, its statistics, and what is wrong with it."""
+@click.option("--views", type=click.IntRange(1), help="Draw so many views of a few images, with their masks: a PNG.")
+@_augment
+@click.option("--model", default="vit_b", show_default=True, help="Whose input the views are drawn as.")
+@click.option("--out", type=click.Path(path_type=Path), help="The PNG; DATA-AUGMENT-views.png otherwise.")
+@_overwrite
+def data(
+    root: Path,
+    max_bad: float,
+    strict: bool,
+    views: int | None,
+    augment: str | None,
+    model: str,
+    out: Path | None,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """Look at a data set: its layout, its statistics, what is wrong with it, and how its views would look."""
     from samfast.data import describe
 
     dataset = samfast.load_dataset(root, max_bad=1.0, **options)
@@ -194,6 +209,18 @@ def data(root: Path, max_bad: float, strict: bool, **options: Any) -> None:
             where=root,
             fix="mend or remove these files, or raise --max-bad to leave them out",
         )
+    if views is not None:
+        from samfast.cache.outputs import write_output
+        from samfast.models.architecture import get_architecture
+        from samfast.views import Views, get_recipe
+        from samfast.views.sheet import view_sheet
+
+        wanted = Views(get_recipe(augment or "light"), views, options["seed"])
+        out = out or Path(f"{dataset.root.resolve().name}-{wanted.recipe.name}-views.png")
+        if out.exists() and not overwrite:
+            raise OutputExistsError("there is a file already", where=out, fix="--overwrite, or another --out")
+        write_output(out, view_sheet(dataset, wanted, get_architecture(model).spec))
+        click.echo(out)
 
 
 @cli.command()
