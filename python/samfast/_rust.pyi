@@ -7,7 +7,7 @@ C-contiguous. Every function checks its input: ValueError names the item, TypeEr
 a kernel runs, and signal handlers run between two items; do not write to the arrays meanwhile.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from typing import Literal, TypedDict
 
@@ -223,6 +223,7 @@ def rle_warp(
 def sample_points(
     counts: _U32, offsets: _I64, height: int, width: int, keys: NDArray[np.uint64], k: int
 ) -> NDArray[np.int32]: ...
+def sha256(parts: Iterable[Buffer]) -> str: ...
 def strings_to_rle(strings: Sequence[bytes], height: int, width: int) -> _Rle: ...
 def surface_distances(
     prediction: _Form,

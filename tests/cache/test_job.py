@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from PIL import Image
 from samfast import cache_embeddings, load_dataset
 from samfast.cache import EmbeddingCache, job, plan
 from samfast.cache.writer import ShardWriter
+from samfast.data import DecodeSpec
 from samfast.errors import CacheError, ConfigError, DataError, OutputExistsError, StaleCacheError
 
 
@@ -91,6 +93,42 @@ def test_identical_files_share_a_row(
     assert cache.read(data.samples)["image_embeddings"].shape[0] == 4
 
 
+def test_a_changed_image_is_encoded_again_and_a_moved_one_is_found(
+    photos: Callable, contents: Callable, small: Any, tmp_path: Path, encoded: SimpleNamespace
+) -> None:
+    root = photos(4)
+    before = contents(cache_embeddings(root, model=small, out=tmp_path / "c"))
+    changed = root / "images" / "001.png"
+    pixels = np.array(Image.open(changed))
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(changed)
+    for folder in ("images", "masks"):  # a name that another image had, too
+        (root / folder / "000.png").rename(root / folder / "zoo.png")
+        (root / folder / "003.png").rename(root / folder / "000.png")
+    moved = root.rename(tmp_path / "elsewhere")
+    encoded.images = 0
+    data = load_dataset(moved)
+    cache = cache_embeddings(data, model=small, out=tmp_path / "c")
+    assert encoded.images == 1
+    assert not cache.missing(data.samples)
+    assert len(cache) == 5
+    assert contents(cache).items() > before.items()
+
+
+def test_images_that_are_decoded_otherwise_are_encoded_again(
+    photos: Callable, contents: Callable, small: Any, tmp_path: Path, encoded: SimpleNamespace, monkeypatch: Any
+) -> None:
+    root = photos(2)
+    before = contents(cache_embeddings(root, model=small, out=tmp_path / "c"))
+    _, *policies = DecodeSpec.__init__.__defaults__
+    monkeypatch.setattr(DecodeSpec.__init__, "__defaults__", (2, *policies))  # as a later version might
+    data = load_dataset(root)
+    assert not before.keys() & {sample.key for sample in data.samples}
+    cache = cache_embeddings(data, model=small, out=tmp_path / "c")
+    assert encoded.images == 4
+    assert contents(cache).items() > before.items()
+
+
 def test_batches_and_shards_do_not_change_the_rows(
     photos: Callable, small: Any, tmp_path: Path, shards_of: Callable
 ) -> None:
@@ -149,11 +187,18 @@ def changed_decoder(sam: Any) -> dict[str, Any]:
     return {"model": sam}
 
 
+def changed_preprocessing(sam: Any) -> dict[str, Any]:
+    sam = copy.deepcopy(sam)
+    sam.spec = replace(sam.spec, mean=(123.0, 116.0, 103.0))
+    return {"model": sam}
+
+
 @pytest.mark.parametrize(
     ("change", "fields"),
     [
         (changed_weights, {"parts.weights"}),
         (changed_decoder, {"decoder"}),
+        (changed_preprocessing, {"parts.preprocess.mean"}),
         (lambda sam: {"model": sam, "storage": "float32"}, {"storage.image_embeddings"}),
         (lambda sam: {"model": sam, "precision": "bfloat16"}, {"parts.precision"}),
     ],

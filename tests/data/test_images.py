@@ -1,5 +1,6 @@
 """Images as people have them become the RGB that a viewer shows, or an error that says why not."""
 
+import hashlib
 import io
 import os
 import struct
@@ -191,6 +192,11 @@ def test_the_key_covers_bytes_spec_and_view():
     assert len({key, image_key(b"some byteS", spec), image_key(b"some bytes", spec, view=1)}) == 3
     newer = DecodeSpec(version=2)
     assert image_key(b"some bytes", newer) != key
+    decode = '{"alpha": "drop", "exif": "transpose", "frame": "first", "intensity": "percentile", "version": 1}'
+    spelled = f'{{"decode": {decode}, "tile": null, "view": 0}}'.encode()
+    for data in (b"", b"some bytes", bytes(range(256)) * 5000):
+        expected = hashlib.sha256(len(data).to_bytes(8, "little") + data + spelled).hexdigest()
+        assert image_key(data, spec) == expected
 
 
 def test_the_spec_travels_and_refuses_what_it_does_not_know():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from samfast import _rust
 from samfast.errors import ConfigError, DataError
 
 EXIF_ORIENTATION = 0x0112
@@ -91,10 +91,8 @@ def image_key(data: bytes, spec: DecodeSpec, view: int = 0) -> str:
     >>> image_key(b"bytes", DecodeSpec()) == image_key(b"bytes", DecodeSpec(), view=1)
     False
     """
-    digest = hashlib.sha256(len(data).to_bytes(8, "little"))
-    digest.update(data)
-    digest.update(json.dumps({"decode": spec.to_dict(), "tile": None, "view": view}, sort_keys=True).encode())
-    return digest.hexdigest()
+    place = json.dumps({"decode": spec.to_dict(), "tile": None, "view": view}, sort_keys=True)
+    return _rust.sha256([len(data).to_bytes(8, "little"), data, place.encode()])
 
 
 @dataclass(frozen=True)

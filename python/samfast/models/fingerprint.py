@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from samfast import _rust
 from samfast.models.sam import Sam
 
 FEATURES = "image_embeddings"
@@ -59,10 +60,12 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     """Hex SHA-256 over the name, dtype, shape and bytes of each tensor, sorted by name, wherever they are stored."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        header = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape), tensor.nbytes]
-        digest.update(json.dumps(header).encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+
+    def parts() -> Iterator[bytes | memoryview]:
+        for name in sorted(tensors):
+            tensor = tensors[name].detach().cpu().contiguous()
+            header = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape), tensor.nbytes]
+            yield json.dumps(header).encode()
+            yield tensor.reshape(-1).view(torch.uint8).numpy().data
+
+    return _rust.sha256(parts())

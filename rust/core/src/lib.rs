@@ -54,7 +54,7 @@ pub use batch::Batch;
 pub use bits::{BitBuf, Bits, pack, threshold, unpack_into};
 pub use boundary::{boundaries, boundary_overlap};
 pub use center::{Found, centroid_inside, deepest, farthest};
-pub use checksum::crc32c;
+pub use checksum::{Fingerprint, crc32c};
 pub use components::{Connectivity, components};
 pub use edt::{Border, Distance, Spacing, distance_transform};
 pub use encode::{decode_bits, decode_into, encode, encode_bits};

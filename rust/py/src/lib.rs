@@ -59,6 +59,16 @@ mod _rust {
         super::view::with_bytes(buffer, |bytes| samfast_core::crc32c(bytes, seed))
     }
 
+    /// SHA-256, in hex, of C-contiguous buffers one after the other; each is taken from `parts` when it is its turn.
+    #[pyfunction]
+    fn sha256(parts: &Bound<'_, PyAny>) -> PyResult<String> {
+        let mut hash = samfast_core::Fingerprint::default();
+        for part in parts.try_iter()? {
+            super::view::with_bytes(&part?, |bytes| hash.update(bytes))?;
+        }
+        Ok(hash.hex())
+    }
+
     /// How this binary was built and what it runs on.
     #[pyfunction]
     fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
