@@ -157,6 +157,6 @@ PEERS = ["samfast", "pycocotools", "hotcoco", "faster-coco-eval", "opencv (other
 def test_masks(benchmark: Any, kernel: str, name: str, peer: str) -> None:
     calls = KERNELS[kernel][0](name)
     if peer not in calls:
-        pytest.skip(f"{peer} has no such function")
+        pytest.skip(f"{peer} is not installed, or has no such function")
     benchmark.group = f"{kernel}, {name}"
     benchmark(calls[peer])

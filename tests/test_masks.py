@@ -323,5 +323,5 @@ def test_results_are_written_where_they_are_wanted() -> None:
         locked.flags.writeable = False
         wrong = [out[:, :-1], np.asfortranarray(out), out.astype(np.float64), locked, out.tolist()]
         for bad in wrong:
-            with pytest.raises((ConfigError, DataError), match="out|masks must"):
+            with pytest.raises((ConfigError, DataError), match=r"out|masks must"):
                 call(out=bad)

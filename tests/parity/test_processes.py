@@ -39,22 +39,23 @@ def test_on_many_threads() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a child alone")
-def test_an_interrupt_is_heard_within_a_second() -> None:
+@pytest.mark.parametrize("call", ["many.components()", "to_labels(many)", "many.rle()"])
+def test_an_interrupt_is_heard_within_a_second(call: str) -> None:
     script = """
         import signal
         import numpy as np
-        from samfast.masks import Masks
+        from samfast.masks import Masks, to_labels
         signal.signal(signal.SIGINT, signal.default_int_handler)
         noise = Masks.from_numpy(np.random.default_rng(0).random((1, 400, 400)) < 0.5)
         many = noise[np.zeros(300, int)]
         print("ready", flush=True)
         try:
             while True:
-                many.components()
+                CALL
         except KeyboardInterrupt:
             print("interrupted", flush=True)
     """
-    command = [sys.executable, "-c", textwrap.dedent(script)]
+    command = [sys.executable, "-c", textwrap.dedent(script).replace("CALL", call)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::bits::{WORD, zeroed};
 use crate::encode::draw;
 use crate::error::{BatchError, Result};
+use crate::parallel::each_item;
 use crate::rle::{MaskBuf, Masks, Size};
 
 /// One mask for every value of `labels` but `background`, and the values, rising.
@@ -90,16 +91,16 @@ pub fn to_labels(masks: Masks<'_>, values: &[i32], background: i32, out: &mut [i
     }
     out.fill(background);
     let mut words = Vec::new();
-    for (mask, &value) in values.iter().enumerate() {
+    each_item(masks.len(), |mask| {
         zeroed(&mut words, 1, size)?;
         draw(masks.runs(mask), size, &mut words);
         for (row, words) in out.chunks_exact_mut(size.width()).zip(words.chunks_exact(size.row_words())) {
             for (pixels, &word) in row.chunks_mut(WORD).zip(words) {
-                paint(pixels, word, value);
+                paint(pixels, word, values[mask]);
             }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn paint(pixels: &mut [i32], mut word: u64, value: i32) {

@@ -115,6 +115,16 @@ fn plan(count: usize, work: usize) -> (usize, usize) {
     (threads, count.div_ceil(shares).max(1))
 }
 
+/// Do the items of `0..count` one after the other on this thread.
+pub(crate) fn each_item(count: usize, mut work_on: impl FnMut(usize) -> Result<()>) -> Result<()> {
+    let stop = AtomicBool::new(false);
+    let mut watch = Watch::new(&stop, true);
+    (0..count).try_for_each(|item| {
+        watch.check()?;
+        work_on(item)
+    })
+}
+
 /// Apply `work_on` to consecutive ranges that cover `0..count`; the results, in order, or the first error in order.
 ///
 /// `work_on` gets one item at a time, the result so far of its range, and what its thread keeps between items.

@@ -4,6 +4,7 @@
 //! follow; bit 4 of the last is the sign. Bytes are offset by 48, so the alphabet is 48..=111.
 
 use crate::error::{Error, Result, StringError};
+use crate::parallel::each_item;
 use crate::rle::{MaskBuf, Masks, Size, check_offsets};
 
 const ALPHABET_START: u8 = 48;
@@ -16,7 +17,12 @@ const MAX_BYTES: u32 = 7;
 /// [`crate::BatchError::Offsets`] if `offsets` do not index `counts`.
 pub fn to_strings(counts: &[u32], offsets: &[i64]) -> Result<Vec<Vec<u8>>> {
     check_offsets(offsets, counts.len(), "offsets", "counts")?;
-    Ok(offsets.windows(2).map(|bounds| to_string(&counts[bounds[0] as usize..bounds[1] as usize])).collect())
+    let mut strings = Vec::with_capacity(offsets.len() - 1);
+    each_item(offsets.len() - 1, |mask| {
+        strings.push(to_string(&counts[offsets[mask] as usize..offsets[mask + 1] as usize]));
+        Ok(())
+    })?;
+    Ok(strings)
 }
 
 fn to_string(runs: &[u32]) -> Vec<u8> {
@@ -42,10 +48,11 @@ fn to_string(runs: &[u32]) -> Vec<u8> {
 /// [`StringError`] or [`crate::RleError`] with the index of the first string that is wrong.
 pub fn from_strings<S: AsRef<[u8]>>(strings: &[S], size: Size) -> Result<MaskBuf> {
     let mut out = MaskBuf::default();
-    for (mask, text) in strings.iter().enumerate() {
-        read_string(text.as_ref(), &mut out.counts).map_err(|reason| Error::String { mask, reason })?;
+    each_item(strings.len(), |mask| {
+        read_string(strings[mask].as_ref(), &mut out.counts).map_err(|reason| Error::String { mask, reason })?;
         out.offsets.push(out.counts.len() as i64);
-    }
+        Ok(())
+    })?;
     Masks::new(&out.counts, &out.offsets, size)?;
     Ok(out)
 }
