@@ -30,16 +30,18 @@ def kind_of(path: str | Path) -> Kind:
     """What the folder ``path`` is: ``"cache"``, ``"run"``, ``"bundle"``, or ``"data"`` for any other folder.
 
     Raises:
-        ConfigError: there is no such folder, or it is a file.
+        ConfigError: there is no such folder, it is a file, or it may not be looked into.
     """
     folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise ConfigError(
-            "this is a file, and artifacts are folders" if folder.exists() else "there is no such folder",
-            where=folder,
-            fix="pass the folder of an embedding cache, a run, an ONNX bundle or a data set",
-        )
-    return next((kind for name, kind in _MARKS.items() if (folder / name).is_file()), "data")
+    try:
+        if folder.is_dir():
+            return next((kind for name, kind in _MARKS.items() if (folder / name).is_file()), "data")
+        what = "this is a file, and artifacts are folders" if folder.exists() else "there is no such folder"
+    except OSError as error:
+        what = f"the file system refuses: {error.strerror}"
+    raise ConfigError(
+        what, where=folder, fix="pass the folder of an embedding cache, a run, an ONNX bundle or a data set"
+    )
 
 
 def info(path: str | Path) -> dict[str, Any]:

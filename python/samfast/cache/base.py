@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from samfast.cache.atomic import write_new
 from samfast.cache.format import DECODER, Manifest
@@ -35,7 +35,7 @@ def load_decoder(folder: Path, manifest: Manifest) -> Sam:
     path = folder / DECODER
     fix = "run `samfast cache` again: it writes the file anew"
     try:
-        state = load_file(path)
+        state = load(path.read_bytes())  # by its path only where that is UTF-8
         intact = hash_tensors(state) == manifest.decoder
         sam = decoder_only(manifest.model, state, where=path)
     except FileNotFoundError:

@@ -146,9 +146,13 @@ def read_manifest(folder: Path) -> Manifest:
             where=path,
             fix="make one with `samfast cache DATA`",
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        if isinstance(error, CacheError):
-            raise
+    except OSError as error:
+        raise CacheError(
+            f"the file system refuses: {error.strerror or error}",
+            where=path,
+            fix="check the path and its permissions",
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptCacheError(f"damaged: {error}", where=path, fix=_ENCODE_ANEW) from None
     if not intact or assert_geometry.size <= 0:
         raise CorruptCacheError("damaged: its fields do not match its fingerprint", where=path, fix=_ENCODE_ANEW)

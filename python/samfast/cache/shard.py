@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ _INDEX = {
     HEADER_CRC: ("U32", ()),
 }
 """Tensors of the index in file order, those of wider values first, so that each is aligned."""
+PERMISSIONS_FIX = "check the path and its permissions"
+UNREADABLE_FIX = "check the disk and its permissions, or remove the file: `samfast cache` encodes its images anew"
 SET_ASIDE_FIX = "run `samfast cache` again: it sets the file aside and encodes its images anew"
 
 
@@ -108,8 +111,16 @@ class Shard:
 
 
 def list_shards(folder: Path) -> list[Path]:
-    """The shard files in a cache's folder, sorted by name."""
-    return sorted(path for path in folder.glob(f"*{SHARD_SUFFIX}") if path.name != DECODER)
+    """The shard files in a cache's folder, sorted by name.
+
+    Raises:
+        CacheError: the folder cannot be listed.
+    """
+    try:
+        names = os.listdir(folder)  # unlike glob, which finds nothing where it may not look
+    except OSError as error:
+        raise CacheError(f"the folder cannot be listed: {error.strerror}", where=folder, fix=PERMISSIONS_FIX) from None
+    return [folder / name for name in sorted(names) if name.endswith(SHARD_SUFFIX) and name != DECODER]
 
 
 def mark_suspect(path: Path) -> None:
@@ -188,7 +199,7 @@ def read_shard(path: Path, manifest: Manifest) -> Shard:
                 ) from None
             index = file.read(places[HEADER_CRC] + 4 - length - 8)
     except OSError as error:
-        raise CacheError(f"a shard cannot be read: {error.strerror}", where=path, fix=SET_ASIDE_FIX) from None
+        raise CacheError(f"a shard cannot be read: {error.strerror}", where=path, fix=UNREADABLE_FIX) from None
 
     stored = int.from_bytes(index[-4:], "little")
     if _rust.crc32c(index[:-4], _rust.crc32c(prefix + header, 0)) != stored:
