@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,31 @@ def test_creation_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert atomic.write_exclusive(tmp_path / "a", [b"1"])
     assert not atomic.write_exclusive(tmp_path / "a", [b"2"])
     assert (tmp_path / "a").read_bytes() == b"1"
+
+
+def test_a_file_that_has_its_name_is_not_held_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may hold it at once, also while its maker still waits for the disk."""
+    path, held = tmp_path / "a", []
+
+    def sync(folder: Path) -> None:
+        with atomic.lock(path, shared=False):
+            held.append(folder)
+
+    monkeypatch.setattr(atomic, "MOMENT_SECONDS", 0.0)
+    monkeypatch.setattr(atomic, "_sync_folder", sync)
+    atomic.write_exclusive(path, [b"content"])
+    atomic.write_new(path, [b"content"])
+    assert held == [tmp_path, tmp_path]
+
+
+def test_a_lock_is_waited_for_a_moment(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with ThreadPoolExecutor(1) as pool:
+        with atomic.lock(tmp_path / "a", shared=False):
+            waiting = pool.submit(lambda: atomic.lock(tmp_path / "a", shared=True).__enter__())
+            time.sleep(0.1)
+            assert not waiting.done()
+        waiting.result(10)
 
 
 def test_only_free_temporaries_are_removed(tmp_path: Path) -> None:

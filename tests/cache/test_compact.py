@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from samfast import cache_embeddings, load_dataset, merge, prune
-from samfast.cache import EmbeddingCache, compact, plan
+from samfast.cache import EmbeddingCache, atomic, compact, plan
 from samfast.cache.atomic import lock
 from samfast.cache.shard import Row, list_shards, read_shard
 from samfast.cache.writer import ShardWriter
@@ -178,7 +178,10 @@ def test_killed_in_the_middle_loses_nothing(
     assert not list(cache.path.rglob(".*.tmp"))
 
 
-def test_only_one_is_at_work(cache: EmbeddingCache, small: Any, tmp_path: Path, photos: Callable) -> None:
+def test_only_one_is_at_work(
+    cache: EmbeddingCache, small: Any, tmp_path: Path, photos: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atomic, "MOMENT_SECONDS", 0.05)
     with lock(cache.path / "cache.json", shared=True):
         for work in (lambda: merge(cache.path), lambda: prune(cache.path, [tmp_path / "photos"])):
             with pytest.raises(CacheError, match="another process is at work"):

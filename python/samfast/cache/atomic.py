@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
 Bytes = bytes | memoryview
 
+MOMENT_SECONDS = 1.0
+"""How long a lock is waited for: the one who makes a file holds it until it has its name."""
 _CHUNK = 1 << 24
 
 
@@ -71,7 +74,7 @@ def remove_stale(folder: Path) -> int:
 
 @contextmanager
 def lock(path: Path, *, shared: bool) -> Iterator[None]:
-    """Hold a file that is there, together with others or alone, while the block runs; never waits.
+    """Hold a file that is there, together with others or alone, while the block runs.
 
     Raises:
         CacheError: another process holds it in a way that excludes this one, or the file system has no locks and
@@ -82,22 +85,31 @@ def lock(path: Path, *, shared: bool) -> Iterator[None]:
         return
     descriptor = os.open(path, os.O_RDONLY if shared else os.O_RDWR)
     try:
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CacheError(
-                "another process is at work in this cache", where=path.parent, fix="run this when it has ended"
-            ) from None
-        except OSError as error:
-            if not shared:
+        until = time.monotonic() + MOMENT_SECONDS
+        while not _flock(descriptor, path, shared=shared):
+            if time.monotonic() > until:
                 raise CacheError(
-                    f"the file system has no locks: {error.strerror}",
-                    where=path.parent,
-                    fix="copy the cache to one that has, and back",
-                ) from None
+                    "another process is at work in this cache", where=path.parent, fix="run this when it has ended"
+                )
+            time.sleep(0.01)
         yield
     finally:
         os.close(descriptor)
+
+
+def _flock(descriptor: int, path: Path, *, shared: bool) -> bool:
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if not shared:
+            raise CacheError(
+                f"the file system has no locks: {error.strerror}",
+                where=path.parent,
+                fix="copy the cache to one that has, and back",
+            ) from None
+    return True
 
 
 def try_lock(path: Path) -> int | None:
@@ -153,6 +165,9 @@ def _write(path: Path, parts: Iterable[Bytes], place: Callable[[Path, Path], Non
                 os.close(descriptor)
                 descriptor = -1
             place(temporary, path)
+            if descriptor >= 0:  # the file has its name, and its lock is that of whoever uses it
+                os.close(descriptor)
+                descriptor = -1
             _sync_folder(path.parent)
         finally:
             if descriptor >= 0:

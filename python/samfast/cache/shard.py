@@ -111,13 +111,15 @@ class Shard:
 
 
 def list_shards(folder: Path) -> list[Path]:
-    """The shard files in a cache's folder, sorted by name.
+    """The shard files in a cache's folder, sorted by name; none if there is no folder.
 
     Raises:
         CacheError: the folder cannot be listed.
     """
     try:
         names = os.listdir(folder)  # unlike glob, which finds nothing where it may not look
+    except FileNotFoundError:
+        return []
     except OSError as error:
         raise CacheError(f"the folder cannot be listed: {error.strerror}", where=folder, fix=PERMISSIONS_FIX) from None
     return [folder / name for name in sorted(names) if name.endswith(SHARD_SUFFIX) and name != DECODER]
