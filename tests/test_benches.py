@@ -242,3 +242,25 @@ def test_the_comparisons_of_encoders_and_recipes_run(script, tmp_path) -> None:
     command = [sys.executable, BENCHES / f"{script}.py", root, "--results", page, "--seeds", "0", "1", "--jobs", "1"]
     subprocess.run(command, check=True, capture_output=True, timeout=900)
     assert "0." in page.read_text()
+
+
+def test_caches_of_noise_are_caches(tmp_path: Path) -> None:
+    from synthetic import write_cache
+
+    cache = write_cache(tmp_path / "c", [f"{number}.jpg" for number in range(5)], shape=(2, 3), rows_per_shard=2)
+    rows = cache.read(cache.keys)["image_embeddings"]
+    assert rows.shape == (5, 2, 3)
+    assert len(np.unique(rows)) > 20
+    assert cache.info()["shards"] == 3
+
+
+def test_an_epoch_holds_a_few_batches_however_many_rows(tmp_path: Path) -> None:
+    """96 MB of rows; the last line is the control: held on to, they are seen."""
+    from cache_memory import resident_mb
+    from synthetic import write_cache
+
+    cache = write_cache(tmp_path / "c", [str(number) for number in range(1500)], shape=(32, 32, 32))
+    resident = [resident_mb() for _ in cache.loader(cache.keys, 8, epoch=1)]
+    assert max(resident[20:]) - resident[10] < 15
+    held = [features for _, features in cache.loader(cache.keys, 8, epoch=2)]
+    assert resident_mb() - resident[-1] > 60 * len(held) / 188
