@@ -84,12 +84,6 @@ pub(crate) fn check_pair(a: Batch<'_>, b: Batch<'_>, name: &'static str, other: 
     Err(BatchError::Length { name, found, expected: expected.to_string() }.into())
 }
 
-/// Whether one of the values is NaN.
-#[inline(always)]
-pub(crate) fn any_nan(values: &[f32]) -> bool {
-    values.iter().fold(false, |found, value| found | value.is_nan())
-}
-
 /// One mask, from bytes to bits.
 struct Pack<'a> {
     pixels: &'a [u8],
@@ -123,7 +117,9 @@ impl Kernel for Threshold<'_> {
         let mut nan = false;
         for (row, words) in rows.zip(self.words.chunks_exact_mut(self.size.row_words())) {
             threshold_row(lanes, row, self.threshold, words);
-            nan |= row.chunks(WORD).fold(false, |found, values| found | any_nan(values));
+            let (full, rest) = row.as_chunks::<WORD>();
+            nan |= full.iter().fold(false, |found, values| found | lanes.any_nan(values));
+            nan |= rest.iter().any(|value| value.is_nan());
         }
         nan
     }

@@ -4,7 +4,7 @@
 //! counted without being stored; everything else goes through packed rows. Counts are integers, so no result depends on
 //! threads or on how the work is cut.
 
-use crate::batch::{Batch, any_nan, check_pair};
+use crate::batch::{Batch, check_pair};
 use crate::bits::WORD;
 use crate::error::{Error, Result};
 use crate::parallel::fill_items;
@@ -235,10 +235,10 @@ impl Source for Logits<'_> {
     fn word<L: Lanes>(self, lanes: L, at: usize) -> (u64, bool) {
         let rest = &self.0[at..];
         match rest.first_chunk::<WORD>() {
-            Some(values) => (lanes.above(values, self.1), any_nan(values)),
+            Some(values) => (lanes.above(values, self.1), lanes.any_nan(values)),
             None => {
                 let values = padded(rest, f32::NEG_INFINITY);
-                (lanes.above(&values, self.1), any_nan(&values))
+                (lanes.above(&values, self.1), lanes.any_nan(&values))
             }
         }
     }
@@ -254,13 +254,26 @@ fn padded<T: Copy>(rest: &[T], with: T) -> [T; WORD] {
 
 #[inline(always)]
 fn count<L: Lanes>(lanes: L, first: impl Source, second: impl Source, ignored: &[u8]) -> Option<Counts> {
+    if ignored.is_empty() {
+        return count_outside(lanes, first, second, |_| 0);
+    }
+    count_outside(lanes, first, second, |at| Bytes(ignored).word(lanes, at).0)
+}
+
+/// Count the pixels that `ignored`, 64 of them from a place on, does not hold.
+#[inline(always)]
+fn count_outside<L: Lanes>(
+    lanes: L,
+    first: impl Source,
+    second: impl Source,
+    ignored: impl Fn(usize) -> u64,
+) -> Option<Counts> {
     let mut counts = Counts::default();
     let mut nan = false;
     for at in (0..first.length()).step_by(WORD) {
         let ((first, bad), (second, worse)) = (first.word(lanes, at), second.word(lanes, at));
-        let ignored = if ignored.is_empty() { 0 } else { Bytes(ignored).word(lanes, at).0 };
         nan |= bad | worse;
-        counts.add(first, second, ignored);
+        counts.add(first, second, ignored(at));
     }
     (!nan).then_some(counts)
 }

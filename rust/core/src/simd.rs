@@ -94,6 +94,9 @@ pub(crate) trait Lanes: Copy {
 
     /// Sixteen little-endian half-precision floats; NaN becomes a quiet one.
     fn widen(self, halves: &[u8; 32], out: &mut [f32; 16]);
+
+    /// Whether one of the values is NaN.
+    fn any_nan(self, values: &[f32; 64]) -> bool;
 }
 
 /// The arguments of a kernel, and its body.
@@ -189,6 +192,11 @@ impl Lanes for Portable {
             *value = f32::from_bits(sign | positive);
         }
     }
+
+    #[inline(always)]
+    fn any_nan(self, values: &[f32; 64]) -> bool {
+        values.iter().fold(false, |found, value| found | value.is_nan())
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -261,6 +269,18 @@ mod x86 {
                 }
             }
         }
+
+        #[inline(always)]
+        fn any_nan(self, values: &[f32; 64]) -> bool {
+            values.as_chunks::<16>().0.iter().fold(false, |found, sixteen| {
+                // SAFETY: AVX2 is there (see the module), and `sixteen` holds what is loaded.
+                let bits = unsafe {
+                    let (a, b) = (_mm256_loadu_ps(sixteen.as_ptr()), _mm256_loadu_ps(sixteen.as_ptr().add(8)));
+                    _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(a, b))
+                };
+                found | (bits != 0)
+            })
+        }
     }
 
     impl Lanes for Avx512 {
@@ -298,6 +318,18 @@ mod x86 {
             // SAFETY: AVX-512F is there (see the module), the arrays hold what is loaded and stored.
             unsafe { _mm512_storeu_ps(out.as_mut_ptr(), _mm512_cvtph_ps(_mm256_loadu_si256(halves.as_ptr().cast()))) }
         }
+
+        #[inline(always)]
+        fn any_nan(self, values: &[f32; 64]) -> bool {
+            values.as_chunks::<32>().0.iter().fold(false, |found, half| {
+                // SAFETY: AVX-512F is there (see the module), and `half` holds what is loaded.
+                let bits = unsafe {
+                    let (a, b) = (_mm512_loadu_ps(half.as_ptr()), _mm512_loadu_ps(half.as_ptr().add(16)));
+                    _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b)
+                };
+                found | (bits != 0)
+            })
+        }
     }
 }
 
@@ -312,14 +344,14 @@ mod tests {
     }
 
     impl Kernel for Steps<'_> {
-        type Output = (u64, [u8; 64], u64, u32);
+        type Output = (u64, [u8; 64], u64, bool, u32);
 
         #[inline(always)]
         fn run<L: Lanes>(self, lanes: L) -> Self::Output {
             let word = lanes.nonzero(self.bytes);
             let mut out = [7; 64];
             lanes.spread(word, &mut out);
-            (word, out, lanes.above(self.values, 0.25), word.count_ones())
+            (word, out, lanes.above(self.values, 0.25), lanes.any_nan(self.values), word.count_ones())
         }
     }
 
@@ -329,7 +361,8 @@ mod tests {
         for round in 0..500u64 {
             let bytes: [u8; 64] = std::array::from_fn(|_| if rng.below(9) < round % 10 { rng.bits() as u8 } else { 0 });
             let values: [f32; 64] = std::array::from_fn(|i| match (i, round % 3) {
-                (5, _) => f32::NAN,
+                // In one place at a time, or nowhere.
+                (i, _) if i as u64 == round % 70 => f32::NAN,
                 (6, _) => 0.25,
                 (7, _) => f32::INFINITY,
                 _ => rng.unit() as f32 - 0.25,
@@ -339,7 +372,7 @@ mod tests {
             let ones = bytes.map(|byte| u8::from(byte != 0));
             for level in [Level::Portable, Level::Avx2, Level::Avx512].into_iter().filter(|&level| level <= best()) {
                 let found = run_on(level, Steps { bytes: &bytes, values: &values });
-                assert_eq!(found, (word, ones, above, word.count_ones()), "{level:?}");
+                assert_eq!(found, (word, ones, above, round % 70 < 64, word.count_ones()), "{level:?}");
             }
         }
     }
