@@ -288,6 +288,16 @@ pub(crate) fn unpack_row<L: Lanes>(lanes: L, words: &[u64], row: &mut [u8]) {
     }
 }
 
+/// The positions of the bits of a word that are set, rising.
+#[inline(always)]
+pub(crate) fn ones(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let position = (word != 0).then(|| word.trailing_zeros() as usize);
+        word &= word.wrapping_sub(1);
+        position
+    })
+}
+
 /// Transpose a block of 64 x 64 bits in place: bit `j` of word `i` becomes bit `i` of word `j`.
 ///
 /// Swaps ever smaller quadrants (Warren, *Hacker's Delight*, 7-3): 6 x 32 exchanges.

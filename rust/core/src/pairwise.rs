@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use crate::bits::{WORD, ones};
 use crate::error::{BatchError, Result};
 use crate::parallel::fill_items;
 use crate::rle::Masks;
@@ -34,8 +35,8 @@ pub fn pairwise_iou(prediction: Masks<'_>, target: Masks<'_>, crowd: &[u8], out:
         return Err(BatchError::Output { found: out.len(), expected }.into());
     }
     let work = out.len() * 4 + (rows.starts.len() * target.len() + columns.starts.len() * prediction.len()) / 16;
-    fill_items(out, target.len(), work, |i, near: &mut Vec<usize>, out| {
-        run(Row { masks: [prediction, target], a: &rows, b: &columns, i, crowd, near, out });
+    fill_items(out, target.len(), work, |i, (): &mut (), out| {
+        run(Row { masks: [prediction, target], a: &rows, b: &columns, i, crowd, out });
         Ok(())
     })
 }
@@ -50,7 +51,6 @@ struct Row<'a> {
     b: &'a Layout,
     i: usize,
     crowd: &'a [u8],
-    near: &'a mut Vec<usize>,
     out: &'a mut [f64],
 }
 
@@ -58,21 +58,18 @@ impl Kernel for Row<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, _: L) {
-        let Self { masks, a, b, i, crowd, near, out } = self;
-        let (area, bounds) = (a.masks[i].area, a.boxes[i]);
-        out.fill(0.0);
-        near.resize(out.len(), 0);
-        let mut count = 0;
-        for (j, other) in b.boxes.iter().enumerate() {
-            near[count] = j;
-            count += usize::from(bounds.meets(*other));
-        }
-        for &j in &near[..count] {
-            let shared = intersection(a, i, b, j).unwrap_or_else(|| merge(masks[0], i, masks[1], j));
-            if shared > 0 {
-                let whole = if crowd[j] != 0 { area } else { area + b.masks[j].area - shared };
-                out[j] = shared as f64 / whole as f64;
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { masks, a, b, i, crowd, out } = self;
+        let (area, bounds) = (a.masks[i].area, a.bounds(i));
+        for (block, (boxes, out)) in b.boxes.iter().zip(out.chunks_mut(WORD)).enumerate() {
+            out.fill(0.0);
+            for j in ones(lanes.nonzero(&boxes.meet(bounds))) {
+                let target = block * WORD + j;
+                let shared = intersection(a, i, b, target).unwrap_or_else(|| merge(masks[0], i, masks[1], target));
+                if shared > 0 {
+                    let whole = if crowd[target] != 0 { area } else { area + b.masks[target].area - shared };
+                    out[j] = shared as f64 / whole as f64;
+                }
             }
         }
     }
@@ -82,7 +79,7 @@ impl Kernel for Row<'_> {
 #[derive(Default)]
 struct Layout {
     masks: Vec<Mask>,
-    boxes: Vec<Bounds>,
+    boxes: Vec<Boxes>,
     layers: Vec<Layer>,
     /// Rows at which the stretches of all layers begin and end; both 0 where a column has none.
     starts: Vec<u16>,
@@ -96,19 +93,20 @@ struct Mask {
     runs: usize,
 }
 
-/// Half-open rows and columns that hold a mask.
-#[derive(Clone, Copy)]
-struct Bounds {
-    left: u32,
-    right: u32,
-    top: u32,
-    bottom: u32,
-}
+/// Half-open columns and rows that hold a mask: left, right, top, bottom.
+type Bounds = [u32; 4];
 
-impl Bounds {
+/// The bounds of 64 masks, side by side; those of no mask meet none.
+struct Boxes([[u32; WORD]; 4]);
+
+impl Boxes {
+    /// Which of them meet these bounds: not 0.
     #[inline(always)]
-    fn meets(self, other: Self) -> bool {
-        (self.left < other.right) & (other.left < self.right) & (self.top < other.bottom) & (other.top < self.bottom)
+    fn meet(&self, [left, right, top, bottom]: Bounds) -> [u8; WORD] {
+        let Self([lefts, rights, tops, bottoms]) = self;
+        std::array::from_fn(|i| {
+            u8::from((lefts[i] < right) & (left < rights[i]) & (tops[i] < bottom) & (top < bottoms[i]))
+        })
     }
 }
 
@@ -129,6 +127,20 @@ impl Layout {
         layout
     }
 
+    fn bounds(&self, mask: usize) -> Bounds {
+        self.boxes[mask / WORD].0.map(|bounds| bounds[mask % WORD])
+    }
+
+    fn push_bounds(&mut self, bounds: Bounds) {
+        let place = self.masks.len() % WORD;
+        if place == 0 {
+            self.boxes.push(Boxes([[0; WORD]; 4]));
+        }
+        if let Some(Boxes(last)) = self.boxes.last_mut() {
+            last.iter_mut().zip(bounds).for_each(|(all, bound)| all[place] = bound);
+        }
+    }
+
     fn push(&mut self, runs: &[u32], height: usize, deeper: &mut Deeper) {
         // Pairs of background and foreground; a last run without partner is background.
         let (pairs, _) = runs.as_chunks::<2>();
@@ -147,6 +159,16 @@ impl Layout {
             let end = start + foreground as usize;
             position = end;
             area += u64::from(foreground);
+            // Most stretches are the first of the column after the last.
+            if next > 0 && start >= next && end <= next + height && start < end && deeper.budget > 0 {
+                (column, edge, next, depth) = (column + 1, next, next + height, 1);
+                let (from, to) = (start - edge, end - edge);
+                top = top.min(from);
+                bottom = bottom.max(to);
+                self.starts.push(from as u16);
+                self.ends.push(to as u16);
+                continue;
+            }
             while start < end {
                 if start >= next {
                     (column, edge) = if start < next + height && next > 0 {
@@ -186,7 +208,7 @@ impl Layout {
         let first = first.unwrap_or(0);
         let right = if area > 0 { column + 1 } else { 0 };
         let [left, right, top, bottom] = [first, right, top, bottom].map(|bound| bound as u32);
-        self.boxes.push(Bounds { left, right, top, bottom });
+        self.push_bounds([left, right, top, bottom]);
         if deeper.budget == 0 {
             self.starts.truncate(base);
             self.ends.truncate(base);
@@ -253,13 +275,22 @@ impl Deeper {
 
 #[inline(always)]
 fn intersection(a: &Layout, i: usize, b: &Layout, j: usize) -> Option<u64> {
-    let (mask, other, bounds, others) = (&a.masks[i], &b.masks[j], a.boxes[i], b.boxes[j]);
+    let (mask, other, bounds, others) = (&a.masks[i], &b.masks[j], a.bounds(i), b.bounds(j));
     let (ours, theirs) = (&a.layers[mask.layers.clone()], &b.layers[other.layers.clone()]);
-    let shared = bounds.right.min(others.right) - bounds.left.max(others.left);
+    let shared = bounds[1].min(others[1]) - bounds[0].max(others[0]);
     let layered = shared as usize * ours.len() * theirs.len();
     // A column of a pair of layers costs about a sixteenth of a step of the merge.
-    (layered > 0 && layered / 16 < mask.runs + other.runs)
-        .then(|| ours.iter().map(|layer| theirs.iter().map(|other| meet(a, layer, b, other)).sum::<u64>()).sum())
+    if layered == 0 || layered / 16 >= mask.runs + other.runs {
+        return None;
+    }
+    // Loops, as iterators would not be inlined into the level's instructions.
+    let mut shared = 0;
+    for layer in ours {
+        for other in theirs {
+            shared += meet(a, layer, b, other);
+        }
+    }
+    Some(shared)
 }
 
 /// The pixels two layers share.
@@ -275,8 +306,11 @@ fn meet(a: &Layout, layer: &Layer, b: &Layout, other: &Layer) -> u64 {
     let stretches = a.starts[ours.clone()].iter().zip(&a.ends[ours]);
     let others = b.starts[theirs.clone()].iter().zip(&b.ends[theirs]);
     // No overflow: a mask has fewer than 2^32 pixels.
-    let shared = |((&s, &e), (&t, &f)): ((&u16, &u16), (&u16, &u16))| u32::from(e.min(f).saturating_sub(s.max(t)));
-    u64::from(stretches.zip(others).map(shared).sum::<u32>())
+    let mut shared = 0;
+    for ((&start, &end), (&other_start, &other_end)) in stretches.zip(others) {
+        shared += u32::from(end.min(other_end).saturating_sub(start.max(other_start)));
+    }
+    u64::from(shared)
 }
 
 /// The pixels two masks share, run by run.

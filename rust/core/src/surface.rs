@@ -9,7 +9,7 @@
 //! learning to achieve clinically applicable segmentation of head and neck anatomy*, 2018.
 
 use crate::batch::{Batch, check_pair};
-use crate::bits::WORD;
+use crate::bits::{WORD, ones};
 use crate::edt::Spacing;
 use crate::error::{Error, Result};
 use crate::nearest::{Metric, Padded, STEP, Scaled, Squares};
@@ -162,16 +162,6 @@ impl Surface {
             }
         }
     }
-}
-
-/// The positions of the bits of a word that are set, rising.
-#[inline(always)]
-fn ones(mut word: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let position = (word != 0).then(|| word.trailing_zeros() as usize);
-        word &= word.wrapping_sub(1);
-        position
-    })
 }
 
 /// From a packed mask to its outline within a window.
