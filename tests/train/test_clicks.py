@@ -18,6 +18,7 @@ from samfast.train.clicks import Asked, corrected, next_click
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
 from samfast.train.losses import prompt_losses
+from samfast.train.objective import OBJECTIVES
 from samfast.train.regimes import click_keys
 
 P, L = 40, 24
@@ -185,7 +186,9 @@ def spy_on_decode(trainer: Trainer, monkeypatch) -> list[dict]:
 
 def judged(call: dict, batch: Batch, is_one_point: torch.Tensor) -> np.ndarray:
     target, weight = torch.from_numpy(batch.target), torch.from_numpy(batch.weight)[call["image_index"]]
-    return prompt_losses("bce+dice", call["logits"], call["ious"], target, weight, is_one_point).total.numpy()
+    return prompt_losses(
+        OBJECTIVES["bce+dice"], call["logits"], call["ious"], target, weight, is_one_point
+    ).total.numpy()
 
 
 def test_each_answer_is_asked_about_again(dataset, cache, samples, config, monkeypatch) -> None:

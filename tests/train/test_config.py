@@ -10,13 +10,14 @@ import pytest
 from samfast.errors import ConfigError
 from samfast.models.architecture import MODEL_NAMES
 from samfast.train.config import TrainConfig
+from samfast.train.objective import Objective
 from samfast.train.recipes import RECIPES
 from samfast.train.schedules import Step
 
 
 def test_flood_study_is_the_study() -> None:
     config = TrainConfig.make("flood-study")
-    assert (config.epochs, config.optimizer, config.lr, config.loss) == (17, "adam", 1e-4, "bce+dice")
+    assert (config.epochs, config.optimizer, config.lr, config.loss) == (17, "adam", 1e-4, Objective(bce=1.0, dice=1.0))
     assert config.schedule == Step(step_size=5, gamma=0.5)
 
 

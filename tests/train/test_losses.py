@@ -7,14 +7,41 @@ import pytest
 import torch
 from torchvision.ops import sigmoid_focal_loss
 
-from samfast.train.config import LOSS_NAMES
-from samfast.train.losses import MASK_LOSSES, bce, dice, focal, low_res_iou, prompt_losses
+from samfast.errors import ConfigError
+from samfast.train.losses import bce, dice, focal, low_res_iou, prompt_losses
+from samfast.train.objective import OBJECTIVES, Objective, to_objective
 
 P, L = 5, 6
 
 
-def test_every_loss_that_a_config_may_name_is_there() -> None:
-    assert set(LOSS_NAMES) == set(MASK_LOSSES)
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        ("l2", "no loss"),
+        ({"hinge": 1.0}, "no part 'hinge'"),
+        ({"iou": 1.0}, "teaches masks"),
+        ({"name": "bce+dice", "alpha": 2.0}, "alpha=2.0"),
+        ({"bce": -1.0}, "bce=-1.0"),
+        ({"bce": True}, "bce=True"),
+        ({"bce": float("nan")}, "bce=nan"),
+        (7, "7 is no loss"),
+    ],
+)
+def test_what_is_no_loss(value, what) -> None:
+    with pytest.raises(ConfigError, match=what):
+        to_objective(value)
+
+
+def test_weights_and_shape_are_those_of_the_objective(case) -> None:
+    given = tensors(case)
+    losses = prompt_losses(to_objective({"bce": 3.0, "focal": 2.0, "alpha": 0.6, "gamma": 1.0, "iou": 0.0}), **given)
+    assert set(losses.parts) == {"bce", "focal"}
+    boxes = ~given["is_one_point"]
+    logits, target, weight = given["logits"][boxes, 0], given["target"][boxes], given["weight"][boxes]
+    torch.testing.assert_close(losses.parts["bce"][boxes], 3 * bce(logits, target, weight))
+    cells = sigmoid_focal_loss(logits, target, alpha=0.6, gamma=1.0)
+    torch.testing.assert_close(losses.parts["focal"][boxes], 2 * (cells * weight).sum((1, 2)) / weight.sum((1, 2)))
+    assert Objective(bce=1.0) == to_objective({"bce": 1.0})
 
 
 @pytest.fixture
@@ -65,7 +92,7 @@ def test_focal_is_torchvisions(case) -> None:
 
 
 def test_parts_are_weighted(case) -> None:
-    losses = prompt_losses("focal+dice+iou", **tensors(case))
+    losses = prompt_losses(OBJECTIVES["focal+dice+iou"], **tensors(case))
     assert set(losses.parts) == {"focal", "dice", "iou"}
     boxes = ~case["is_one_point"]
     logits, target, weight = (torch.from_numpy(case[name][boxes]) for name in ("logits", "target", "weight"))
@@ -74,7 +101,7 @@ def test_parts_are_weighted(case) -> None:
 
 
 def test_which_tokens_are_taught(case) -> None:
-    losses = prompt_losses("bce+dice", **tensors(case))
+    losses = prompt_losses(OBJECTIVES["bce+dice"], **tensors(case))
     for p in range(P):
         each = np.array([by_hand(case["logits"][p, token], case["target"][p], case["weight"][p]) for token in range(4)])
         masks = each[:, 0] + each[:, 1]
@@ -91,7 +118,7 @@ def test_gradients_reach_supervised_tokens_only(case) -> None:
     given = tensors(case)
     given["logits"].requires_grad_(True)
     given["predicted_iou"].requires_grad_(True)
-    prompt_losses("bce+dice", **given).total.sum().backward()
+    prompt_losses(OBJECTIVES["bce+dice"], **given).total.sum().backward()
     masks = given["logits"].grad.abs().sum((-2, -1)) > 0
     scores = given["predicted_iou"].grad.abs() > 0
     lone = given["is_one_point"]
@@ -103,18 +130,18 @@ def test_gradients_reach_supervised_tokens_only(case) -> None:
 
 
 def test_cells_off_the_image_and_ignored_cells_count_for_nothing(case) -> None:
-    before = prompt_losses("bce+dice", **tensors(case)).total
+    before = prompt_losses(OBJECTIVES["bce+dice"], **tensors(case)).total
     case["logits"][:, :, 4:] = 50
     case["target"][:, 4:] = 0.25
-    assert torch.equal(prompt_losses("bce+dice", **tensors(case)).total, before)
+    assert torch.equal(prompt_losses(OBJECTIVES["bce+dice"], **tensors(case)).total, before)
     case["weight"][:, 4:] = 0.1
-    assert not torch.isclose(prompt_losses("bce+dice", **tensors(case)).total, before).any()
+    assert not torch.isclose(prompt_losses(OBJECTIVES["bce+dice"], **tensors(case)).total, before).any()
 
 
 def test_nothing_to_judge_is_finite(case) -> None:
     case["weight"][0] = 0
     case["target"][1] = 0
     case["logits"][1] = -9
-    losses = prompt_losses("bce+dice", **tensors(case))
+    losses = prompt_losses(OBJECTIVES["bce+dice"], **tensors(case))
     assert losses.total.isfinite().all()
     assert low_res_iou(*(torch.from_numpy(case[name][1:2]) for name in ("logits", "target", "weight"))).eq(1).all()

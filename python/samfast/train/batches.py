@@ -16,6 +16,7 @@ from samfast.data.types import Sample, Target
 from samfast.frames import PreprocessSpec
 from samfast.inference.tokens import Tokens, tokenize
 from samfast.prompts import PADDING, concatenate, point_prompts
+from samfast.train.balance import EVEN, Balance
 from samfast.train.config import TrainConfig
 from samfast.train.regimes import choose_objects, click_keys, get_regime, training_prompts
 from samfast.train.targets import soft_targets, visible
@@ -34,6 +35,7 @@ class Batch:
         tokens: ``P`` prompts, model frame.
         target: ``(P, low_res, low_res)`` float32 in [0, 1].
         weight: ``(I, low_res, low_res)`` float32 in [0, 1], see :func:`~samfast.train.targets.soft_targets`.
+        share: ``(P,)`` float32: how much of the step's loss each prompt's is; they sum to 1.
         is_one_point: ``(P,)`` bool.
         click_keys: ``(P, C)`` uint64: what draws the ``C`` clicks that correct each prompt's answers.
         adds_click: ``(P, C)`` bool: false where an answer is asked for again without a click.
@@ -43,6 +45,7 @@ class Batch:
     tokens: Tokens
     target: NDArray[np.float32]
     weight: NDArray[np.float32]
+    share: NDArray[np.float32]
     is_one_point: NDArray[np.bool_]
     click_keys: NDArray[np.uint64]
     adds_click: NDArray[np.bool_]
@@ -52,19 +55,33 @@ class Batch:
 
 
 def epoch_batches(
-    dataset: Dataset, samples: Sequence[Sample], read: Read, config: TrainConfig, spec: PreprocessSpec, *, epoch: int
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    read: Read,
+    config: TrainConfig,
+    spec: PreprocessSpec,
+    *,
+    epoch: int,
+    balance: Balance = EVEN,
 ) -> Iterator[Batch]:
     """The batches of an epoch, made while those before them are trained on."""
     order = epoch_order(samples, seed=config.seed, epoch=epoch)
 
     def make(group: Sequence[Sample]) -> Batch:
-        return make_batch(dataset, group, read, config, spec, epoch=epoch)
+        return make_batch(dataset, group, read, config, spec, epoch=epoch, balance=balance)
 
     return prefetch(make, in_batches(order, config.batch_size), threads=AHEAD, ahead=AHEAD)
 
 
 def make_batch(
-    dataset: Dataset, samples: Sequence[Sample], read: Read, config: TrainConfig, spec: PreprocessSpec, *, epoch: int
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    read: Read,
+    config: TrainConfig,
+    spec: PreprocessSpec,
+    *,
+    epoch: int,
+    balance: Balance = EVEN,
 ) -> Batch:
     """Draw prompts on ``samples`` and lay everything out for a step."""
     regime = get_regime(config.regime)
@@ -72,6 +89,7 @@ def make_batch(
     targets = [np.zeros((0, spec.low_res, spec.low_res), np.float32)]
     keys = [np.zeros((0, regime.corrections), np.uint64)]
     weights: list[NDArray[np.float32]] = []
+    counts = [np.zeros(0, np.float32)]
     frames = [spec.frame(*shown_size(sample)) for sample in samples]
     for index, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
         target = visible(shown_target(dataset, sample))
@@ -86,12 +104,15 @@ def make_batch(
         keys.append(click_keys(sample, ids, corrections=regime.corrections, **draw))
         prompts.append(replace(drawn, image_index=np.full(len(drawn), index, np.int64)))
         targets += [soft] * config.prompts_per_object
-    asked, drawn_keys = concatenate(prompts), np.concatenate(keys)
+        counts += [balance.weights(target.select(objects))] * config.prompts_per_object
+    asked, drawn_keys, share = concatenate(prompts), np.concatenate(keys), np.concatenate(counts)
+    whole = share.sum() if balance.rule == "image" else len(share)
     return Batch(
         features=read(samples),
         tokens=left_aligned(tokenize(asked, frames)),
         target=np.concatenate(targets),
         weight=np.stack(weights),
+        share=share / max(whole, 1e-6),
         is_one_point=asked.is_one_point,
         click_keys=drawn_keys,
         adds_click=regime.adds_click(drawn_keys),

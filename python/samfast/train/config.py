@@ -13,11 +13,12 @@ import tomli_w
 
 from samfast.errors import ConfigError
 from samfast.models.architecture import MODEL_NAMES
+from samfast.train.balance import BALANCES
+from samfast.train.objective import Objective, to_objective
 from samfast.train.recipes import RECIPES, recipe_settings
 from samfast.train.regimes import get_regime
 from samfast.train.schedules import Schedule, schedule_table, to_schedule
 
-LOSS_NAMES = ("bce+dice", "focal+dice+iou")
 OPTIMIZERS = ("adam", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
 TRAINABLE = ("prompt_encoder", "mask_decoder")
@@ -35,7 +36,8 @@ class TrainConfig:
         model: name of the model.
         regime: how prompts are drawn, see :mod:`samfast.train.regimes`.
         recipe: name of the recipe the settings started from.
-        loss: see :mod:`samfast.train.losses`.
+        loss: the parts of the loss and their weights.
+        balance: how much each object counts, see :data:`~samfast.train.balance.BALANCES`.
         epochs: each visits every image once.
         optimizer: ``"adam"`` or ``"adamw"``.
         lr: base learning rate.
@@ -57,7 +59,7 @@ class TrainConfig:
     model: str
     regime: str
     recipe: str
-    loss: str
+    loss: Objective
     epochs: int
     optimizer: str
     lr: float
@@ -69,6 +71,7 @@ class TrainConfig:
     views: int = 1
     augment: str = "light"
     eval_interval: int = 1
+    balance: str = "none"
     trainable: tuple[str, ...] = TRAINABLE
     seed: int = 0
     precision: str = "auto"
@@ -77,7 +80,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _one_of("model", self.model, MODEL_NAMES)
         get_regime(self.regime)
-        _one_of("loss", self.loss, LOSS_NAMES)
+        _one_of("balance", self.balance, BALANCES)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         if self.precision in {"fp16", "float16"}:
             raise ConfigError(
@@ -151,6 +154,7 @@ class TrainConfig:
         if missing := sorted(known - set(settings) - _OPTIONAL):
             raise ConfigError(f"the setting {missing[0]!r} is missing", where=missing[0])
         settings["schedule"] = to_schedule(settings["schedule"])
+        settings["loss"] = to_objective(settings["loss"])
         if "trainable" in settings:
             settings["trainable"] = tuple(settings["trainable"])
         for name in ("lr", "weight_decay"):  # a config file may say 1 where it means 1.0
@@ -171,7 +175,7 @@ class TrainConfig:
         return replace(self, **changes)
 
 
-_OPTIONAL = {"views", "augment", "eval_interval", "trainable", "seed", "precision", "device"}
+_OPTIONAL = {"balance", "views", "augment", "eval_interval", "trainable", "seed", "precision", "device"}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Trainer:
         """One optimizer update.
 
         Args:
-            batch: its loss is the mean over its prompts.
+            batch: its loss is the mean over its prompts, each with its share.
             step: number of the update, counted from 0 over all epochs.
 
         Returns:
@@ -80,11 +80,12 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         for start in range(0, len(batch), self.chunk):
             part = slice(start, start + self.chunk)
+            share = self._tensor(batch.share[part])
             for losses in self._rounds(batch, part, features, weight):
-                (losses["loss"].sum() / len(batch)).backward()
+                (losses["loss"] * share).sum().backward()
                 for name, values in losses.items():
-                    sums[name] = sums.get(name, torch.zeros((), device=self.device)) + values.detach().sum()
-        means = {name: float(value) / len(batch) for name, value in sums.items()}
+                    sums[name] = sums.get(name, torch.zeros((), device=self.device)) + (values.detach() * share).sum()
+        means = {name: float(value) for name, value in sums.items()}
         if not np.isfinite(means["loss"]):
             raise RunError(
                 f"the loss became {means['loss']} at step {step + 1}",

@@ -23,6 +23,7 @@ from samfast.models.precision import pick_precision
 from samfast.models.sam import Sam
 from samfast.models.segmenter import TorchSegmenter, pick_device
 from samfast.progress import Stopwatch, bar, say
+from samfast.train.balance import Balance
 from samfast.train.batches import Read, epoch_batches
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
@@ -30,6 +31,7 @@ from samfast.train.folder import RunFolder, check_out, claim, differences, numbe
 from samfast.train.record import run_record
 from samfast.train.regimes import get_regime
 from samfast.train.run import Run, is_run
+from samfast.train.targets import visible
 from samfast.train.validation import validate
 from samfast.train.views import EpochViews, recipe_in, recipe_name
 from samfast.views import Recipe
@@ -218,6 +220,7 @@ def fit(
     steps_per_epoch = -(-len(train) // config.batch_size)
     trainer = Trainer(sam, config, steps_per_epoch=steps_per_epoch, device=device, precision=precision)
     regime = get_regime(config.regime)
+    balance = Balance.over(config.balance, (visible(dataset.target(sample)) for sample in train))
     segmenter = TorchSegmenter(sam, regime.contract, device=device)
     metrics: list[dict[str, Any]] = []
 
@@ -245,7 +248,8 @@ def fit(
             finish_epoch(epoch=0, loss=None, lr=None, seconds=0.0)
         for epoch in range(len(metrics), config.epochs + 1):
             watch = Stopwatch()
-            trained = _train_epoch(trainer, dataset, views.shown(train, epoch=epoch), read, config, epoch=epoch)
+            shown = views.shown(train, epoch=epoch)
+            trained = _train_epoch(trainer, dataset, shown, read, config, epoch=epoch, balance=balance)
             finish_epoch(epoch=epoch, **trained, seconds=round(watch.seconds, 3))
     except KeyboardInterrupt:
         say(
@@ -257,14 +261,22 @@ def fit(
 
 
 def _train_epoch(
-    trainer: Trainer, dataset: Dataset, samples: Sequence[Sample], read: Read, config: TrainConfig, *, epoch: int
+    trainer: Trainer,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    read: Read,
+    config: TrainConfig,
+    *,
+    epoch: int,
+    balance: Balance,
 ) -> dict[str, float]:
     """One pass over the train set: the mean over prompts of the loss and its parts, and the last learning rate."""
     sums: dict[str, float] = {}
     prompts = 0
     step = (epoch - 1) * trainer.steps_per_epoch
     with bar(f"epoch {epoch}/{config.epochs}", len(samples)) as running:
-        for batch in epoch_batches(dataset, samples, read, config, trainer.sam.spec, epoch=epoch):
+        spec = trainer.sam.spec
+        for batch in epoch_batches(dataset, samples, read, config, spec, epoch=epoch, balance=balance):
             if len(batch):
                 try:
                     means = trainer.step(batch, step)

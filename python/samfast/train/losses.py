@@ -6,7 +6,6 @@ cell counts by the fraction of it that lies on the image and is not ignored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samfast.inference.contract import MULTIMASK, SINGLE
+from samfast.train.objective import Objective
 
 _DICE_SMOOTHING = 1.0
-_FOCAL_ALPHA = 0.25
 
 
 def bce(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -25,13 +24,13 @@ def bce(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return (losses * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1e-6)
 
 
-def focal(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Focal loss (Lin et al., 2017; alpha 0.25, gamma 2, as in SAM), weighted mean: ``(..., L, L)`` to ``(...)``."""
+def focal(logits: Tensor, target: Tensor, weight: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Focal loss (Lin et al., 2017), the weighted mean over cells: ``(..., L, L)`` to ``(...)``."""
     losses = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
     probability = logits.sigmoid()
     missed = probability + target - 2 * probability * target  # 1 - p of what is true
-    balance = _FOCAL_ALPHA * target + (1 - _FOCAL_ALPHA) * (1 - target)
-    return (balance * missed.square() * losses * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1e-6)
+    balance = alpha * target + (1 - alpha) * (1 - target)
+    return (balance * missed.pow(gamma) * losses * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1e-6)
 
 
 def dice(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -50,20 +49,13 @@ def low_res_iou(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return torch.where(either > 0, shared / either.clamp(min=1e-6), torch.ones_like(shared))
 
 
-MASK_LOSSES: dict[str, dict[Callable[[Tensor, Tensor, Tensor], Tensor], float]] = {
-    "bce+dice": {bce: 1.0, dice: 1.0},
-    "focal+dice+iou": {focal: 20.0, dice: 1.0},
-}
-"""A loss by name: the parts of the mask loss and their weights. The loss of the predicted IoU joins each of them."""
-
-
 @dataclass(frozen=True)
 class Losses:
     """The loss of each prompt and the parts it is the sum of.
 
     Attributes:
         total: ``(P,)``.
-        parts: name to ``(P,)``.
+        parts: name to ``(P,)``; the parts of weight 0 are left out.
     """
 
     total: Tensor
@@ -71,7 +63,12 @@ class Losses:
 
 
 def prompt_losses(
-    name: str, logits: Tensor, predicted_iou: Tensor, target: Tensor, weight: Tensor, is_one_point: Tensor
+    objective: Objective,
+    logits: Tensor,
+    predicted_iou: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    is_one_point: Tensor,
 ) -> Losses:
     """The loss of every prompt.
 
@@ -80,27 +77,41 @@ def prompt_losses(
     The predicted IoU of every token that a kind of prompt supervises is held to the IoU of that token's mask (MSE).
 
     Args:
-        name: of the mask loss.
+        objective: the parts of the loss.
         logits: ``(P, 4, L, L)`` float32.
         predicted_iou: ``(P, 4)`` float32.
         target: ``(P, L, L)`` float32 in [0, 1].
         weight: ``(P, L, L)`` float32 in [0, 1].
         is_one_point: ``(P,)`` bool.
     """
-    target, weight = target[:, None], weight[:, None]  # (P, 1, L, L)
-    parts = {  # (P, 4) each
-        part.__name__: factor * part(logits, target, weight) for part, factor in MASK_LOSSES[name].items()
-    }
-    supervised = torch.zeros_like(predicted_iou)  # (P, 4), rows sum to 1
-    supervised[:, SINGLE[0]] = 1
-    masks = torch.stack(list(parts.values())).sum(0).detach()
-    best = masks[:, list(MULTIMASK)].argmin(1) + MULTIMASK[0]
-    shared = torch.zeros_like(supervised)
-    shared[:, SINGLE[0]] = 0.5
-    shared.scatter_(1, best[:, None], 0.5)
-    lone = is_one_point[:, None]
-    taught = {part: (values * torch.where(lone, shared, supervised)).sum(1) for part, values in parts.items()}
+    lone = is_one_point.nonzero()[:, 0]
+    parts = _parts(objective, logits[:, SINGLE[0]], predicted_iou[:, SINGLE[0]], target, weight)  # (P,) each
+    if len(lone):
+        tokens = slice(MULTIMASK[0], MULTIMASK[-1] + 1)
+        many = _parts(
+            objective, logits[lone, tokens], predicted_iou[lone, tokens], target[lone, None], weight[lone, None]
+        )  # (lone, 3) each
+        scores = many.pop("iou", None)
+        best = torch.stack(list(many.values())).sum(0).detach().argmin(1, keepdim=True)
+        shared = {name: (parts[name][lone] + values.gather(1, best)[:, 0]) / 2 for name, values in many.items()}
+        if scores is not None:
+            shared["iou"] = (parts["iou"][lone] + scores.sum(1)) / (1 + len(MULTIMASK))
+        parts = {name: values.index_put((lone,), shared[name]) for name, values in parts.items()}
+    return Losses(torch.stack(list(parts.values())).sum(0), parts)
 
-    errors = (predicted_iou - low_res_iou(logits, target, weight)) ** 2  # (P, 4)
-    taught["iou"] = torch.where(is_one_point, errors.mean(1), errors[:, SINGLE[0]])
-    return Losses(torch.stack(list(taught.values())).sum(0), taught)
+
+def _parts(
+    objective: Objective, logits: Tensor, predicted_iou: Tensor, target: Tensor, weight: Tensor
+) -> dict[str, Tensor]:
+    """Each part of the loss with its weight: ``(..., L, L)`` logits and ``(...)`` scores to ``(...)``."""
+    found: dict[str, Tensor] = {}
+    if objective.bce:
+        found["bce"] = objective.bce * bce(logits, target, weight)
+    if objective.focal:
+        shape = {"alpha": objective.alpha, "gamma": objective.gamma}
+        found["focal"] = objective.focal * focal(logits, target, weight, **shape)
+    if objective.dice:
+        found["dice"] = objective.dice * dice(logits, target, weight)
+    if objective.iou:
+        found["iou"] = objective.iou * (predicted_iou - low_res_iou(logits, target, weight)) ** 2
+    return found
