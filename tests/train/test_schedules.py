@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 
 from samfast.errors import ConfigError
-from samfast.train.schedules import SCHEDULES, Constant, Cosine, Step, schedule_table, to_schedule
+from samfast.train.schedules import SCHEDULES, Constant, Cosine, Milestones, Plateau, Step, schedule_table, to_schedule
 
 LR = 0.1
 
@@ -50,6 +52,39 @@ def test_cosine_is_linear_warm_up_then_cosine_annealing(warmup: int) -> None:
 
     expected = torch_rates(make, steps_per_epoch * epochs)
     assert rates(Cosine(warmup), steps_per_epoch=steps_per_epoch, epochs=epochs) == pytest.approx(expected)
+
+
+def test_milestones_are_lambdalr() -> None:
+    def lightning_sam(step: int) -> float:
+        if step < 5:
+            return step / 5
+        return 1.0 if step < 9 else 0.1 if step < 14 else 0.01
+
+    expected = torch_rates(lambda o: torch.optim.lr_scheduler.LambdaLR(o, lightning_sam), 18)
+    assert rates(Milestones(5, (9, 14), 0.1), steps_per_epoch=3, epochs=6) == pytest.approx(expected)
+    assert to_schedule({"kind": "milestones", "milestones": [9, 14]}) == Milestones(milestones=(9, 14))
+
+
+@pytest.mark.parametrize(
+    ("gamma", "patience", "threshold", "cooldown", "min_factor"),
+    [(0.5, 0, 1e-4, 0, 0.0), (0.1, 2, 0.05, 0, 0.0), (0.5, 1, 1e-4, 3, 0.0), (0.3, 0, 0.02, 1, 0.05)],
+)
+def test_plateau_is_reducelronplateau(gamma, patience, threshold, cooldown, min_factor) -> None:
+    draw = random.Random(7)
+    judged = [min(0.3 + 0.02 * n, 0.6) + draw.uniform(-0.05, 0.05) for n in range(40)]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, "max", gamma, patience, threshold, cooldown=cooldown, min_lr=min_factor, eps=0
+    )
+    schedule = Plateau(gamma, patience, threshold, cooldown, min_factor)
+    seen = set()
+    for count in range(1, len(judged) + 1):
+        reference.step(judged[count - 1])
+        found = schedule.factor(0, steps_per_epoch=1, epochs=1, judged=judged[:count])
+        assert found == pytest.approx(optimizer.param_groups[0]["lr"])
+        seen.add(found)
+    assert len(seen) > 2
+    assert schedule.factor(0, steps_per_epoch=1, epochs=1) == 1
 
 
 def test_constant_is_constant() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,19 @@ OPTIMIZERS = ("adam", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
 TRAINABLE = ("prompt_encoder", "mask_decoder")
 """The modules behind the embeddings. What lies before them was hashed into the cache, and stays as it was."""
+PARTS = (
+    "prompt_encoder.point_embeddings",
+    "prompt_encoder.not_a_point_embed",
+    "prompt_encoder.mask_downscaling",
+    "prompt_encoder.no_mask_embed",
+    "mask_decoder.transformer",
+    "mask_decoder.iou_token",
+    "mask_decoder.mask_tokens",
+    "mask_decoder.output_upscaling",
+    "mask_decoder.output_hypernetworks_mlps",
+    "mask_decoder.iou_prediction_head",
+)
+"""Parts of these modules."""
 
 _TABLES = ("data", "base")
 """Tables of a run's ``config.toml`` that say what was trained on, and are no settings."""
@@ -50,7 +63,11 @@ class TrainConfig:
             judged, and the best of the judged epochs is kept.
         views: encoded views of each image, the plain one included; each epoch takes the next one.
         augment: name of the recipe that the other views were made by.
-        trainable: modules whose parameters move.
+        clip_norm: the norm that the gradient of a step is cut down to; 0 leaves it.
+        ema: decay a step of the average of the weights that is judged and kept in their place; 0 keeps the weights.
+        patience: judgements in a row without a new best after which the run ends; 0 runs all epochs.
+        on_nan: what a loss that is not finite does: ``"stop"``, or ``"skip"`` the step, and count it.
+        trainable: modules, or parts of them, whose parameters move.
         seed: of prompts, object choice and order.
         precision: ``"fp32"``, ``"bf16"``, or ``"auto"``: bf16 on CUDA from compute capability 8.0, fp32 elsewhere.
         device: ``"auto"`` or a torch device.
@@ -72,6 +89,10 @@ class TrainConfig:
     augment: str = "light"
     eval_interval: int = 1
     balance: str = "none"
+    clip_norm: float = 0.0
+    ema: float = 0.0
+    patience: int = 0
+    on_nan: str = "stop"
     trainable: tuple[str, ...] = TRAINABLE
     seed: int = 0
     precision: str = "auto"
@@ -94,6 +115,12 @@ class TrainConfig:
         _number("seed", self.seed, at_least=0, whole=True)
         _number("weight_decay", self.weight_decay, at_least=0)
         _number("lr", self.lr, at_least=0)
+        _number("patience", self.patience, at_least=0, whole=True)
+        _number("clip_norm", self.clip_norm, at_least=0)
+        _number("ema", self.ema, at_least=0)
+        if self.ema >= 1:
+            raise ConfigError(f"ema={self.ema!r} never moves", where="ema", fix="below 1, such as 0.999")
+        _one_of("on_nan", self.on_nan, ("stop", "skip"))
         if self.lr == 0:
             raise ConfigError("lr=0 trains nothing", where="lr", fix="a positive number, such as 1e-4")
         if not self.trainable:
@@ -106,7 +133,7 @@ class TrainConfig:
                     where="trainable",
                     fix=f"choose from {_listed(TRAINABLE)}",
                 )
-            _one_of("trainable", module, TRAINABLE)
+            _one_of("trainable", module, (*TRAINABLE, *PARTS))
 
     @classmethod
     def make(cls, recipe: str | Path = "default", **explicit: Any) -> TrainConfig:
@@ -157,8 +184,8 @@ class TrainConfig:
         settings["loss"] = to_objective(settings["loss"])
         if "trainable" in settings:
             settings["trainable"] = tuple(settings["trainable"])
-        for name in ("lr", "weight_decay"):  # a config file may say 1 where it means 1.0
-            if isinstance(settings[name], int) and not isinstance(settings[name], bool):
+        for name in ("lr", "weight_decay", "clip_norm", "ema"):  # a config file may say 1 where it means 1.0
+            if isinstance(settings.get(name), int) and not isinstance(settings[name], bool):
                 settings[name] = float(settings[name])
         return cls(**settings)
 
@@ -175,7 +202,7 @@ class TrainConfig:
         return replace(self, **changes)
 
 
-_OPTIONAL = {"balance", "views", "augment", "eval_interval", "trainable", "seed", "precision", "device"}
+_OPTIONAL = {field.name for field in fields(TrainConfig) if field.default is not MISSING}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

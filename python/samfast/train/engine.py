@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -47,18 +48,21 @@ class Trainer:
         self.cell_px = sam.spec.size / sam.spec.low_res
         self.chunk = max(1, CHUNK_POSITIONS.get(device.type, CHUNK_POSITIONS_ELSEWHERE) // sam.spec.embedding**2)
         sam.requires_grad_(False)
-        modules = [getattr(sam, name) for name in config.trainable]
+        modules = [sam.get_submodule(name) for name in config.trainable]
         for module in modules:
             module.requires_grad_(True)
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         self.optimizer = optimizer(_parameter_groups(modules, config.weight_decay), lr=config.lr)
+        self.judged: list[float] = []
+        self._moving = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self._averaged = [parameter.detach().clone() for parameter in self._moving] if config.ema else []
 
     @property
     def trainable_parameters(self) -> int:
         """How many numbers training moves."""
         return sum(parameter.numel() for parameter in self.sam.parameters() if parameter.requires_grad)
 
-    def step(self, batch: Batch, step: int) -> dict[str, float]:
+    def step(self, batch: Batch, step: int) -> dict[str, float] | None:
         """One optimizer update.
 
         Args:
@@ -66,10 +70,10 @@ class Trainer:
             step: number of the update, counted from 0 over all epochs.
 
         Returns:
-            the loss, and each part of it by name.
+            the loss, and each part of it by name; None if the loss is not finite, and the step was skipped.
 
         Raises:
-            RunError: the loss is not finite; the parameters are left as they were.
+            RunError: the loss is not finite, and the settings do not say to skip it. The parameters are as they were.
         """
         lr = self.learning_rate(step)
         for group in self.optimizer.param_groups:
@@ -82,17 +86,26 @@ class Trainer:
             part = slice(start, start + self.chunk)
             share = self._tensor(batch.share[part])
             for losses in self._rounds(batch, part, features, weight):
-                (losses["loss"] * share).sum().backward()
+                taught = (losses["loss"] * share).sum()
+                if taught.requires_grad:  # what moves may play no part in these prompts
+                    taught.backward()
                 for name, values in losses.items():
                     sums[name] = sums.get(name, torch.zeros((), device=self.device)) + (values.detach() * share).sum()
         means = {name: float(value) for name, value in sums.items()}
         if not np.isfinite(means["loss"]):
+            if self.config.on_nan == "skip":
+                return None
             raise RunError(
                 f"the loss became {means['loss']} at step {step + 1}",
                 where="lr",
-                fix="a smaller lr, or a longer warm-up; the epochs finished before are kept",
+                fix="a smaller lr, a longer warm-up, or clip_norm=1; the epochs finished before are kept",
             )
+        if self.config.clip_norm:
+            nn.utils.clip_grad_norm_(self._moving, self.config.clip_norm)
         self.optimizer.step()
+        if self._averaged:
+            with torch.no_grad():
+                torch._foreach_lerp_(self._averaged, self._moving, 1 - self.config.ema)
         return means
 
     def losses(self, batch: Batch) -> NDArray[np.float32]:
@@ -109,7 +122,33 @@ class Trainer:
     def learning_rate(self, step: int) -> float:
         """The learning rate of an update, counted from 0 over all epochs."""
         config = self.config
-        return config.lr * config.schedule.factor(step, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs)
+        length = {"steps_per_epoch": self.steps_per_epoch, "epochs": config.epochs}
+        return config.lr * config.schedule.factor(step, **length, judged=self.judged)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The average of the weights in their place, where one is kept."""
+        moving = [parameter.detach().clone() for parameter in self._moving] if self._averaged else []
+        self._put(self._averaged)
+        try:
+            yield
+        finally:
+            self._put(moving)
+
+    def _put(self, values: list[Tensor]) -> None:
+        with torch.no_grad():
+            for parameter, value in zip(self._moving if values else [], values, strict=True):
+                parameter.copy_(value)
+
+    def state(self) -> dict[str, Any]:
+        """What the next step starts from, beside the weights."""
+        return {"optimizer": self.optimizer.state_dict(), "averaged": self._averaged, "judged": self.judged}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state` gave."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._averaged = [value.to(self.device) for value in state["averaged"]]
+        self.judged = list(state["judged"])
 
     def _rounds(
         self, batch: Batch, part: slice, features: dict[str, Tensor], weight: Tensor

@@ -47,13 +47,13 @@ class Progress:
     Attributes:
         epoch: the last finished epoch.
         weights: of the prompt encoder and mask decoder after it.
-        optimizer: state dict of the optimizer after it.
+        trainer: what the trainer goes on from after it, see :meth:`samfast.train.engine.Trainer.state`.
         metrics: a dict an epoch, epoch 0 included.
     """
 
     epoch: int
     weights: dict[str, Tensor]
-    optimizer: dict[str, Any]
+    trainer: dict[str, Any]
     metrics: list[dict[str, Any]]
 
 
@@ -105,11 +105,11 @@ class RunFolder:
         self._write(BEST, save(tensors, metadata=about))
 
     def save_epoch(
-        self, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any], metrics: list[dict[str, Any]]
+        self, weights: Mapping[str, Tensor], trainer: Mapping[str, Any], metrics: list[dict[str, Any]]
     ) -> None:
         """Keep what the next epoch starts from."""
         self._write(METRICS, "".join(json.dumps(line) + "\n" for line in metrics).encode())
-        state = {"weights": dict(weights), "optimizer": optimizer, "metrics": json.dumps(metrics)}
+        state = {"weights": dict(weights), "trainer": dict(trainer), "metrics": json.dumps(metrics)}
         buffer = io.BytesIO()
         torch.save(state, buffer)
         self._write(RESUME, buffer.getbuffer())
@@ -126,7 +126,7 @@ class RunFolder:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             metrics = json.loads(state["metrics"])
-            return Progress(metrics[-1]["epoch"], state["weights"], state["optimizer"], metrics)
+            return Progress(metrics[-1]["epoch"], state["weights"], state["trainer"], metrics)
         except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
             raise RunError(
                 f"the state of the interrupted run is damaged: {str(error).partition(chr(10))[0]}",

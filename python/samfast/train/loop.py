@@ -7,6 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -229,24 +230,29 @@ def fit(
         metrics.append({"epoch": epoch, **line})
         if epoch % config.eval_interval == 0 or epoch == config.epochs:
             watch = Stopwatch()
-            judged = validate(segmenter, dataset, val, read, regime.kinds, seed=config.seed)
-            is_best = judged["val_iou"] > max(past.get("val_iou", -1.0) for past in metrics)
+            with trainer.averaged():
+                judged = validate(segmenter, dataset, val, read, regime.kinds, seed=config.seed)
+                is_best = judged["val_iou"] > max(trainer.judged, default=-1.0)
+                if is_best:
+                    folder.save_best(sam.decoder_state(), epoch=epoch)
+            trainer.judged.append(judged["val_iou"])
             metrics[-1] |= {**judged, "val_seconds": round(watch.seconds, 3)}
-        if is_best:
-            folder.save_best(sam.decoder_state(), epoch=epoch)
-        folder.save_epoch(sam.decoder_state(), trainer.optimizer.state_dict(), metrics)
+        folder.save_epoch(sam.decoder_state(), trainer.state(), metrics)
         say(_line(metrics[-1], config.epochs, is_best=is_best))
 
     done = folder.progress()
     if done is not None:
         sam.load_state_dict(done.weights, strict=False)
-        trainer.optimizer.load_state_dict(done.optimizer)
+        trainer.load_state(done.trainer)
         metrics += done.metrics
         say(f"continuing after epoch {done.epoch} of {config.epochs}")
     try:
         if done is None:
             finish_epoch(epoch=0, loss=None, lr=None, seconds=0.0)
         for epoch in range(len(metrics), config.epochs + 1):
+            if config.patience and len(trainer.judged) - 1 - np.argmax(trainer.judged) >= config.patience:
+                say(f"no better for {config.patience} judgements in a row: the run ends after epoch {epoch - 1}")
+                break
             watch = Stopwatch()
             shown = views.shown(train, epoch=epoch)
             trained = _train_epoch(trainer, dataset, shown, read, config, epoch=epoch, balance=balance)
@@ -272,7 +278,7 @@ def _train_epoch(
 ) -> dict[str, float]:
     """One pass over the train set: the mean over prompts of the loss and its parts, and the last learning rate."""
     sums: dict[str, float] = {}
-    prompts = 0
+    prompts = skipped = 0
     step = (epoch - 1) * trainer.steps_per_epoch
     with bar(f"epoch {epoch}/{config.epochs}", len(samples)) as running:
         spec = trainer.sam.spec
@@ -282,13 +288,20 @@ def _train_epoch(
                     means = trainer.step(batch, step)
                 except RunError as error:
                     raise RunError(f"epoch {epoch}: {error.what}", where=error.where, fix=error.fix) from None
-                for name, value in means.items():
-                    sums[name] = sums.get(name, 0.0) + value * len(batch)
-                prompts += len(batch)
+                if means is None:
+                    skipped += 1
+                else:
+                    for name, value in means.items():
+                        sums[name] = sums.get(name, 0.0) + value * len(batch)
+                    prompts += len(batch)
             step += 1
             running.advance(len(batch.weight), loss=sums.get("loss", 0.0) / max(prompts, 1))
+    if prompts == 0 and skipped:
+        raise RunError(f"epoch {epoch}: no step had a finite loss", where="lr", fix="a smaller lr, or clip_norm=1")
     if prompts == 0:
         raise DataError("every object of the train set lies in the ignored region", where=dataset.root)
+    if skipped:
+        sums["skipped_steps"] = float(skipped * prompts)
     return {**{name: value / prompts for name, value in sums.items()}, "lr": trainer.learning_rate(step - 1)}
 
 

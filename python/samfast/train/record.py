@@ -46,7 +46,7 @@ def run_record(
     with torch.device("meta"):
         encoder = Sam(get_architecture(config.model)).image_encoder
     assert encoder is not None
-    trainable = sum(p.numel() for name in config.trainable for p in getattr(sam, name).parameters())
+    trainable = sum(p.numel() for name in config.trainable for p in sam.get_submodule(name).parameters())
     total = sum(p.numel() for p in [*sam.parameters(), *encoder.parameters()])
     return dict(
         format=FORMAT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -15,8 +16,15 @@ class Constant:
 
     kind: ClassVar[str] = "constant"
 
-    def factor(self, step: int, *, steps_per_epoch: int, epochs: int) -> float:
-        """What the base learning rate is multiplied with at optimizer step ``step``, counted from 0."""
+    def factor(self, step: int, *, steps_per_epoch: int, epochs: int, judged: Sequence[float] = ()) -> float:
+        """What the base learning rate is multiplied with at optimizer step ``step``, counted from 0.
+
+        Args:
+            step: of all epochs.
+            steps_per_epoch: optimizer steps an epoch has.
+            epochs: of the run.
+            judged: the validation IoU each time that the run was judged so far, the untuned model included.
+        """
         return 1.0
 
 
@@ -39,7 +47,7 @@ class Step:
         if not 0 < self.gamma <= 1:
             raise ConfigError(f"gamma={self.gamma!r}: above 0, at most 1", where="schedule.gamma")
 
-    def factor(self, step: int, *, steps_per_epoch: int, epochs: int) -> float:
+    def factor(self, step: int, *, steps_per_epoch: int, epochs: int, judged: Sequence[float] = ()) -> float:
         """See :meth:`Constant.factor`."""
         return float(self.gamma ** (step // steps_per_epoch // self.step_size))
 
@@ -63,7 +71,7 @@ class Cosine:
         if self.warmup_epochs < 0:
             raise ConfigError(f"warmup_epochs={self.warmup_epochs!r}: 0 or more", where="schedule.warmup_epochs")
 
-    def factor(self, step: int, *, steps_per_epoch: int, epochs: int) -> float:
+    def factor(self, step: int, *, steps_per_epoch: int, epochs: int, judged: Sequence[float] = ()) -> float:
         """See :meth:`Constant.factor`."""
         warmup = min(round(self.warmup_epochs * steps_per_epoch), epochs * steps_per_epoch - 1)
         if step < warmup:
@@ -71,8 +79,86 @@ class Cosine:
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (epochs * steps_per_epoch - warmup)))
 
 
-Schedule = Constant | Step | Cosine
-SCHEDULES: dict[str, type[Schedule]] = {schedule.kind: schedule for schedule in (Constant, Step, Cosine)}
+@dataclass(frozen=True)
+class Milestones:
+    """Linear warm-up, then a drop at each of some steps: the ``LambdaLR`` of ``lightning-sam``.
+
+    >>> schedule = Milestones(warmup_steps=2, milestones=(4, 6), gamma=0.1)
+    >>> [round(schedule.factor(step, steps_per_epoch=4, epochs=2), 3) for step in range(8)]
+    [0.0, 0.5, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
+
+    Attributes:
+        warmup_steps: optimizer steps over which the rate rises from 0.
+        milestones: optimizer steps at which it drops, in order.
+        gamma: factor of each drop.
+    """
+
+    kind: ClassVar[str] = "milestones"
+    warmup_steps: int = 250
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        if self.warmup_steps < 0:
+            raise ConfigError(f"warmup_steps={self.warmup_steps!r}: 0 or more", where="schedule.warmup_steps")
+        if list(self.milestones) != sorted({*self.milestones}) or min(self.milestones, default=1) < 1:
+            raise ConfigError(f"milestones={self.milestones!r}: rising steps from 1", where="schedule.milestones")
+        if not 0 < self.gamma <= 1:
+            raise ConfigError(f"gamma={self.gamma!r}: above 0, at most 1", where="schedule.gamma")
+
+    def factor(self, step: int, *, steps_per_epoch: int, epochs: int, judged: Sequence[float] = ()) -> float:
+        """See :meth:`Constant.factor`."""
+        if step < self.warmup_steps:
+            return step / self.warmup_steps
+        return float(self.gamma ** sum(milestone <= step for milestone in self.milestones))
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """``torch.optim.lr_scheduler.ReduceLROnPlateau`` on the validation IoU, stepped each time that the run is judged.
+
+    Attributes:
+        gamma: factor of each drop.
+        patience: judgements in a row without improvement that are borne; the next one drops the rate.
+        threshold: by how much, relative to the best, an improvement has to exceed it.
+        cooldown: judgements after a drop that do not count.
+        min_factor: below which the rate does not drop.
+    """
+
+    kind: ClassVar[str] = "plateau"
+    gamma: float = 0.5
+    patience: int = 3
+    threshold: float = 1e-4
+    cooldown: int = 0
+    min_factor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gamma < 1:
+            raise ConfigError(f"gamma={self.gamma!r}: above 0, below 1", where="schedule.gamma")
+        for name in ("patience", "threshold", "cooldown", "min_factor"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}={getattr(self, name)!r}: 0 or more", where=f"schedule.{name}")
+
+    def factor(self, step: int, *, steps_per_epoch: int, epochs: int, judged: Sequence[float] = ()) -> float:
+        """See :meth:`Constant.factor`."""
+        factor, best, bad, resting = 1.0, -math.inf, 0, 0
+        for value in judged:
+            if value > best * (1 + self.threshold) or best == -math.inf:
+                best, bad = value, 0
+            else:
+                bad += 1
+            if resting:
+                resting, bad = resting - 1, 0
+            if bad > self.patience:
+                factor, bad, resting = max(factor * self.gamma, self.min_factor), 0, self.cooldown
+        return factor
+
+
+Schedule = Constant | Step | Cosine | Milestones | Plateau
+SCHEDULES: dict[str, type[Schedule]] = {
+    schedule.kind: schedule for schedule in (Constant, Step, Cosine, Milestones, Plateau)
+}
 
 
 def to_schedule(value: Any) -> Schedule:
@@ -84,7 +170,7 @@ def to_schedule(value: Any) -> Schedule:
     Raises:
         ConfigError: there is no such schedule, or it has no such field.
     """
-    if isinstance(value, Constant | Step | Cosine):
+    if isinstance(value, Schedule):
         return value
     table: dict[str, Any] = (
         {"kind": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}
@@ -99,9 +185,10 @@ def to_schedule(value: Any) -> Schedule:
             where="schedule",
             fix=f"its fields: {', '.join(sorted(known)) or 'none'}",
         )
-    for name, number in table.items():
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise ConfigError(f"{name}={number!r}: this takes a number", where=f"schedule.{name}")
+    for name, given in table.items():
+        for number in given if name == "milestones" and isinstance(given, list | tuple) else [given]:
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise ConfigError(f"{name}={given!r}: this takes a number", where=f"schedule.{name}")
     return SCHEDULES[kind](**table)
 
 

@@ -1,0 +1,113 @@
+"""What a step does with the gradients, and which weights a run keeps."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from samfast.data import Dataset
+from samfast.data.types import Sample
+from samfast.errors import ConfigError, RunError
+from samfast.train import Run, TrainConfig, train_decoder
+from samfast.train.batches import Batch, make_batch
+from samfast.train.config import PARTS, TRAINABLE
+from samfast.train.engine import Trainer
+
+CPU = torch.device("cpu")
+QUICK = {"batch_size": 3, "max_prompts": 2, "prompts_per_object": 1, "device": "cpu", "lr": 1e-3}
+
+
+@pytest.fixture
+def samples(dataset: Dataset) -> list[Sample]:
+    return list(dataset.of("train", state="labelled"))
+
+
+def trainer(cache, **settings) -> Trainer:
+    config = TrainConfig.make("flood-study", **{**QUICK, **settings})
+    return Trainer(copy.deepcopy(cache.decoder()), config, steps_per_epoch=2, device=CPU)
+
+
+def batch(dataset, cache, samples, each: Trainer, epoch: int = 1) -> Batch:
+    return make_batch(dataset, samples, cache.read, each.config, cache.spec, epoch=epoch)
+
+
+def test_gradients_are_cut_down_to_the_norm(dataset, cache, samples) -> None:
+    norms = []
+    for clip in (0.0, 0.05):
+        each = trainer(cache, clip_norm=clip)
+        each.step(batch(dataset, cache, samples, each), 0)
+        gradients = [p.grad for p in each.sam.parameters() if p.grad is not None]
+        norms.append(float(torch.linalg.vector_norm(torch.stack([g.norm() for g in gradients]))))
+    assert norms[0] > 0.1
+    assert norms[1] == pytest.approx(0.05, rel=1e-4)
+
+
+def test_the_average_of_the_weights(dataset, cache, samples) -> None:
+    each = trainer(cache, ema=0.75)
+    name = "mask_decoder.mask_tokens.weight"
+    moving = dict(each.sam.named_parameters())[name]
+    wanted = moving.detach().clone()
+    for step in range(4):
+        each.step(batch(dataset, cache, samples, each, epoch=step + 1), step)
+        wanted = 0.75 * wanted + 0.25 * moving.detach()
+    raw = moving.detach().clone()
+    with each.averaged():
+        torch.testing.assert_close(moving.detach(), wanted)
+        assert not torch.allclose(moving, raw, rtol=1e-6)
+    assert torch.equal(moving, raw)
+
+
+@pytest.mark.parametrize("part", [*TRAINABLE, *PARTS])
+def test_what_is_named_moves_and_nothing_else(part, dataset, cache, samples) -> None:
+    each = trainer(cache, trainable=(part,), regime="point+box+mask", prompts_per_object=4)
+    before = {name: value.detach().clone() for name, value in each.sam.named_parameters()}
+    each.step(batch(dataset, cache, samples, each), 0)
+    moved = {name for name, value in each.sam.named_parameters() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(name.startswith(f"{part}.") for name in moved)
+
+
+def test_a_loss_that_is_not_finite_stops_or_is_skipped(dataset, cache, samples) -> None:
+    for on_nan in ("stop", "skip"):
+        each = trainer(cache, on_nan=on_nan)
+        broken = batch(dataset, cache, samples, each)
+        broken.target[0] = np.nan
+        before = copy.deepcopy(each.sam.state_dict())
+        if on_nan == "stop":
+            with pytest.raises(RunError, match="step 1"):
+                each.step(broken, 0)
+        else:
+            assert each.step(broken, 0) is None
+        assert all(torch.equal(value, before[name]) for name, value in each.sam.state_dict().items())
+
+
+def test_skipped_steps_are_counted_and_an_epoch_of_them_ends_the_run(dataset, cache, tmp_path, monkeypatch) -> None:
+    step = Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda self, batch, number: None if number == 1 else step(self, batch, number))
+    run = train_decoder(dataset, cache=cache, out=tmp_path / "a", epochs=2, on_nan="skip", **QUICK)
+    assert [line.get("skipped_steps") for line in run.metrics] == [None, 1.0, None]
+    monkeypatch.setattr(Trainer, "step", lambda self, batch, number: None)
+    with pytest.raises(RunError, match="no step had a finite loss"):
+        train_decoder(dataset, cache=cache, out=tmp_path / "b", epochs=2, on_nan="skip", **QUICK)
+    assert [line["epoch"] for line in Run(tmp_path / "b").metrics] == [0]
+
+
+def test_a_run_that_gets_no_better_ends(dataset, cache, tmp_path, capsys) -> None:
+    settings = {**QUICK, "lr": 1e-12, "epochs": 9, "patience": 2}
+    run = train_decoder(dataset, cache=cache, out=tmp_path / "run", **settings)
+    assert run.is_finished
+    best = int(np.argmax([line["val_iou"] for line in run.metrics]))
+    assert len(run.metrics) - 1 == best + 2 < 9
+    assert "the run ends after epoch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "settings", [{"ema": 1.0}, {"patience": -1}, {"clip_norm": -1.0}, {"on_nan": "pray"}, {"balance": "luck"},
+                 {"trainable": ("mask_decoder.nothing",)}, {"trainable": ("image_encoder.neck",)}]
+)  # fmt: skip
+def test_what_cannot_be(settings) -> None:
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        TrainConfig.make(**settings)
