@@ -15,6 +15,7 @@ from samfast.errors import CacheError
 from samfast.train.batches import make_batch
 from samfast.train.config import TrainConfig
 from samfast.train.run import Run
+from samfast.train.regimes import choose_objects
 from samfast.train.targets import soft_targets, visible
 from samfast.train.views import EpochViews, recipe_in, view_of
 from samfast.views import PRESETS, Geometry, Recipe, view_key, view_target
@@ -68,7 +69,8 @@ def test_a_batch_is_made_of_the_views_of_its_epoch(dataset, viewed: EmbeddingCac
             soft, weight = soft_targets(target.masks, target.ignore, frame)
             np.testing.assert_array_equal(batch.weight[index], weight)
             mine = batch.target[batch.tokens.image_index == index]
-            assert len(mine) == min(len(target.masks), CONFIG.max_prompts)
+            chosen = choose_objects(target, one, seed=0, epoch=epoch, at_most=CONFIG.max_prompts)
+            assert len(mine) == len(chosen) > 0
             assert all(any(np.array_equal(one, each) for each in soft) for one in mine)
             for number in range(first, first + len(mine)):  # a point lies on its mask, a box around it
                 x, y = np.floor(batch.tokens.coords[number, 0] * viewed.spec.low_res / viewed.spec.size).astype(int)
