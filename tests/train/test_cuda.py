@@ -61,3 +61,12 @@ def test_bfloat16_steps_stay_close(dataset, cache) -> None:
     assert np.allclose(rough, exact, rtol=0.05)
     assert rough != exact
     assert all(value.isfinite().all() for value in weights.values())
+
+
+def test_embeddings_are_read_into_memory_that_the_gpu_copies_from(cache) -> None:
+    plain, pinned = (cache.read(cache.keys, pinned=on)["image_embeddings"] for on in (False, True))
+    np.testing.assert_array_equal(pinned, plain)
+    assert torch.from_numpy(pinned).is_pinned()
+    assert not torch.from_numpy(plain).is_pinned()
+    moved = torch.from_numpy(pinned).to("cuda", non_blocking=True)
+    np.testing.assert_array_equal(moved.cpu(), plain)

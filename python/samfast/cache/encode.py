@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 
 from samfast.cache.format import Features, Manifest
 from samfast.data.images import DecodeSpec, decode_image, image_key, read_bytes
-from samfast.data.parallel import thread_count
+from samfast.data.parallel import prefetch, thread_count
 from samfast.errors import CacheError, ConfigError, DataError
 from samfast.frames import PreprocessSpec
 from samfast.models.sam import Sam
@@ -48,18 +46,11 @@ def prepared(
     Yields:
         each sample with its ``(3, size, size)`` float32 model input, or with the error that it made.
     """
-    executor = ThreadPoolExecutor(thread_count(), "samfast-prepare")
-    waiting: deque[tuple[ViewSample, Future[NDArray[np.float32] | DataError]]] = deque()
-    try:
-        for sample in samples:
-            waiting.append((sample, executor.submit(_prepare, sample, views, spec, decode)))
-            if len(waiting) > ahead:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
-    finally:
-        executor.shutdown(cancel_futures=True)
+
+    def prepare(sample: ViewSample) -> tuple[ViewSample, NDArray[np.float32] | DataError]:
+        return sample, _prepare(sample, views, spec, decode)
+
+    return prefetch(prepare, samples, threads=thread_count(), ahead=ahead)
 
 
 def _prepare(
