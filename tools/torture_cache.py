@@ -261,7 +261,7 @@ def _resumes(bench: Bench, out: Path) -> int:
 def main() -> None:
     """Run everything at full size and print the figures."""
     full: dict[str, Callable[[Path], Figures]] = {
-        "kills": lambda place: kills(Bench(place, 40), 100),
+        "kills": lambda place: kills(Bench(place, 24), 100),
         "flips": lambda place: flips(Bench(place, 8)),
         "damage": lambda place: damage(Bench(place, 10), 10),
         "race": lambda place: race(Bench(place, 160), 3),

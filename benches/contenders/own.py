@@ -15,9 +15,9 @@ from contenders.job import ROWS, Job, measure, waiter
 from samfast.cache import EmbeddingCache, cache_embeddings
 from samfast.data import Dataset, load_dataset
 from samfast.data.types import Sample
+from samfast.inference.segmenter import EMBED_BATCH
 from samfast.models.allocator import keep_heap
 from samfast.models.checkpoints import load_model
-from samfast.models.segmenter import EMBED_BATCH
 from samfast.train.batches import epoch_batches
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer

@@ -74,7 +74,7 @@ def test_a_file_that_has_its_name_is_not_held_any_more(tmp_path: Path, monkeypat
             held.append(folder)
 
     monkeypatch.setattr(atomic, "MOMENT_SECONDS", 0.0)
-    monkeypatch.setattr(atomic, "_sync_folder", sync)
+    monkeypatch.setattr(atomic, "sync", sync)
     atomic.write_exclusive(path, [b"content"])
     atomic.write_new(path, [b"content"])
     assert held == [tmp_path, tmp_path]

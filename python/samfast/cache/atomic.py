@@ -168,7 +168,7 @@ def _write(path: Path, parts: Iterable[Bytes], place: Callable[[Path, Path], Non
             if descriptor >= 0:  # the file has its name, and its lock is that of whoever uses it
                 os.close(descriptor)
                 descriptor = -1
-            _sync_folder(path.parent)
+            sync(path.parent)
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -229,9 +229,10 @@ def _write_all(descriptor: int, data: Bytes) -> None:
         view = view[os.write(descriptor, view[:_CHUNK]) :]
 
 
-def _sync_folder(folder: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     with suppress(OSError):  # not every system opens folders
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from samfast.cache.atomic import sync
 from samfast.errors import ExportError, OutputExistsError
 
 if sys.platform != "win32":
@@ -45,11 +46,11 @@ def whole_folder(path: Path, *, files: Collection[str], overwrite: bool = False)
             yield temporary
         (temporary / LOCK).unlink()
         for file in temporary.iterdir():
-            _sync(file)
-        _sync(temporary)
+            sync(file)
+        sync(temporary)
         check_free(path, files=files, overwrite=overwrite)
         _place(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     except OutputExistsError:
         raise
     except OSError as error:
@@ -100,12 +101,3 @@ def _remove_stale(folder: Path) -> None:
             else:  # where an open file cannot be removed
                 lock.unlink()
             shutil.rmtree(lock.parent)
-
-
-def _sync(path: Path) -> None:
-    with suppress(OSError):  # not every system opens folders
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

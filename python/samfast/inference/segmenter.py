@@ -16,6 +16,9 @@ from samfast.inference.tokens import Tokens, tokenize
 from samfast.masks import Masks
 from samfast.prompts import Prompts
 
+EMBED_BATCH = {"cuda": 4}
+"""Images embedded at once, by device type; one elsewhere: a batch brings no speed on a CPU and costs its memory."""
+
 DECODE_CHUNK = 32
 """Prompts decoded at once: bounds memory, and more brings no speed on a CPU."""
 

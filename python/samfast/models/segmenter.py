@@ -11,12 +11,9 @@ from torch import Tensor
 
 from samfast.errors import ConfigError
 from samfast.inference.contract import OutputContract
-from samfast.inference.segmenter import Embedding
+from samfast.inference.segmenter import EMBED_BATCH, Embedding
 from samfast.inference.tokens import Tokens
 from samfast.models.sam import Sam
-
-EMBED_BATCH = {"cuda": 4}
-"""Images encoded at once, by device type; one elsewhere: a batch brings no speed on a CPU and costs its memory."""
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:

@@ -9,14 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samfast.errors import ConfigError
-from samfast.inference.segmenter import Embedding
+from samfast.inference.segmenter import EMBED_BATCH, Embedding
 from samfast.inference.tokens import Tokens
 from samfast.runtime.bundle import OnnxBundle
 from samfast.runtime.graphs import EMBEDDINGS, Graphs
 from samfast.runtime.sessions import Device
-
-EMBED_BATCH = {"cuda": 4}
-"""Images encoded at once, by device; one elsewhere: a batch brings no speed on a CPU and costs its memory."""
 
 
 class OnnxSegmenter:
