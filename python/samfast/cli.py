@@ -129,11 +129,15 @@ _overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing
 _training = _options(
     click.option(
         "--regime",
-        default="point+box",
-        show_default=True,
-        help="Prompts to train on: point, box, center, points:3,1, several joined by + or &, clicks:8, sam.",
+        help="Prompts to train on: point, box, center, points:3,1, several joined by + or &, clicks:8, sam;"
+        " point+box where the recipe names none.",
     ),
-    click.option("--recipe", default="default", show_default=True, help="Named settings, such as flood-study."),
+    click.option(
+        "--recipe",
+        default="default",
+        show_default=True,
+        help="default, flood-study, finestsam, lightning-sam, medsam, sam; or a run's config.toml.",
+    ),
     click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's."),
     click.option("--lr", type=float, help="Learning rate, instead of the recipe's."),
     click.option("--batch-size", type=click.IntRange(1), help="Images a step, instead of the recipe's."),

@@ -68,7 +68,7 @@ def tune(
     model: str = "tiny",
     checkpoint: str | Path | None = None,
     cache: str | Path | EmbeddingCache | None = None,
-    regime: str = "point+box",
+    regime: str | None = None,
     prompts: Sequence[str] = ("point", "box"),
     selection: Any = "single",
     seed: int = 0,
@@ -86,7 +86,7 @@ def tune(
         model: ``"tiny"``, ``"vit_b"``, ``"vit_l"`` or ``"vit_h"``.
         checkpoint: the model's official checkpoint; ``tiny`` ships with samfast.
         cache: an embedding cache, or where to keep one; a readable name is made otherwise.
-        regime: how prompts are drawn in training.
+        regime: how prompts are drawn in training; the recipe's, or ``"point+box"``, by default.
         prompts: the prompt kinds to judge by.
         selection: which mask token answers, see :data:`samfast.inference.contract.Selection`.
         seed: of splits, prompts and order.

@@ -14,8 +14,8 @@ from samfast.cache import EmbeddingCache, cache_embeddings
 from samfast.errors import CacheError
 from samfast.train.batches import make_batch
 from samfast.train.config import TrainConfig
-from samfast.train.run import Run
 from samfast.train.regimes import choose_objects
+from samfast.train.run import Run
 from samfast.train.targets import soft_targets, visible
 from samfast.train.views import EpochViews, recipe_in, view_of
 from samfast.views import PRESETS, Geometry, Recipe, view_key, view_target

@@ -154,7 +154,7 @@ _TERMS: dict[str, Callable[..., PromptKind]] = {
     r"center(?:@([1-9]\d*))?": _center,
     "centroid-inside": _centroid,
     "farthest": _farthest,
-    r"box(?:~([1-9]\d*)%)?": _box,
+    r"box(?:~(\d+)%)?": _box,
     r"mask~([1-9]\d*)%": _mask,
 }
 

@@ -77,10 +77,11 @@ def train_decoder(
             the one that the cache was made by.
         cache: an embedding cache that holds the images, or where to make one; None encodes them first, into the
             default place.
-        regime: how prompts are drawn, ``"point+box"`` by default, see :mod:`samfast.train.regimes`. The epoch is chosen
-            by the same prompts, drawn once and without noise; by points and boxes where answers are corrected.
-        recipe: ``"default"``, ``"flood-study"``, or the ``config.toml`` of a run, which it reproduces. Arguments that
-            are given take precedence.
+        regime: how prompts are drawn, see :mod:`samfast.train.regimes`; by default as the recipe says, or
+            ``"point+box"``. The epoch is chosen by the same prompts, drawn once and without noise; by points and boxes
+            where answers are corrected.
+        recipe: one of :data:`~samfast.train.recipes.RECIPES`, or the ``config.toml`` of a run, which it reproduces.
+            Arguments that are given take precedence.
         epochs: passes over the train set.
         lr: base learning rate.
         batch_size: images an optimizer step.
