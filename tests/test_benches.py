@@ -235,8 +235,8 @@ def test_the_comparison_of_models_runs(tmp_path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["transfer", "recipes"])
-def test_the_comparisons_of_encoders_and_recipes_run(script, tmp_path) -> None:
+@pytest.mark.parametrize("script", ["transfer", "recipes", "views"])
+def test_the_comparisons_of_encoders_recipes_and_views_run(script, tmp_path) -> None:
     root = write_flood_scenes(tmp_path / "scenes", 12)
     page = tmp_path / "RESULTS.md"
     command = [sys.executable, BENCHES / f"{script}.py", root, "--results", page, "--seeds", "0", "1", "--jobs", "1"]

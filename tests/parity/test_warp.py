@@ -11,7 +11,7 @@ from PIL import Image
 from samfast.errors import ConfigError
 from samfast.masks import Masks
 
-SIDE = st.integers(1, 40)
+SIDE = st.integers(1, 40) | st.integers(60, 140)  # a kernel may take stretches that are alike in one step
 
 
 def by_definition(masks: np.ndarray, matrix: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -30,6 +30,8 @@ def drawn(seed: int, height: int, width: int, density: float) -> tuple[np.ndarra
     masks = rng.random((4, height, width)) < density
     masks[0], masks[1] = False, True
     masks[2, height // 3 :, : width // 2] = True
+    masks[3, height // 4 :, width // 4 :] = False
+    masks[3, height // 2 :, width // 2 :] = True
     matrix = np.eye(3)
     matrix[:2, :2] = rng.normal(size=(2, 2)) if seed % 3 else rng.permutation(np.diag(rng.choice([-1.0, 1, 2], 2)))
     matrix[:2, 2] = rng.uniform(-1, 2, 2) * max(height, width)

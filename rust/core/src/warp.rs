@@ -65,6 +65,24 @@ impl Affine {
         start..end
     }
 
+    /// Row `y` of a column comes from `place`, in the tile with this corner: the row up to which the column stays there,
+    /// or one before it; at most `end`.
+    #[inline(always)]
+    fn leave(self, x: f64, y: usize, place: (f64, f64), tile: (f64, f64), end: usize) -> usize {
+        let side = Tiles::SIDE as f64;
+        let steps = |along: f64, from: f64, low: f64| {
+            let edge = if along > 0.0 { low + side } else { low };
+            if along == 0.0 { f64::INFINITY } else { (edge - from) / along }
+        };
+        // Rounded down, so that the last step ends before the edge; casts from floats saturate.
+        let count = steps(self.x[1], place.0, tile.0).min(steps(self.y[1], place.1, tile.1)) as usize;
+        let next = y.saturating_add(count.max(1)).min(end);
+        // Places on a column lie in order: where the last is in the tile, so are all before it.
+        let last = self.of(x, (next - 1) as f64 + 0.5);
+        let is_inside = last.0 >= tile.0 && last.0 < tile.0 + side && last.1 >= tile.1 && last.1 < tile.1 + side;
+        if is_inside { next } else { y + 1 }
+    }
+
     /// The pixels of an image of `size` that may come from a window, with a pixel to spare for rounding.
     fn reach(self, window: Window, size: Size) -> Option<Window> {
         let ([a, b, c], [d, e, f]) = (self.x, self.y);
@@ -92,21 +110,27 @@ impl Affine {
 /// Each mask as an image of `size` shows it: a pixel takes the old pixel in which the place lies that its centre comes
 /// from, and is background where that is off the image.
 ///
-/// O(runs + pixels of the masks' boxes, old and new).
+/// O(runs + pixels of the masks' boxes, old and new); where all of a tile is alike it is crossed in one step.
 ///
 /// # Errors
 /// None for masks that passed [`Masks::new`].
 pub fn warp(masks: Masks<'_>, from: Affine, size: Size) -> Result<MaskBuf> {
     let work = masks.run_count() + masks.len() * size.pixels();
-    MaskBuf::build(masks.len(), work, |mask, scratch: &mut (Vec<u8>, Vec<(usize, usize)>), out| {
-        let (pixels, found) = scratch;
+    MaskBuf::build(masks.len(), work, |mask, scratch: &mut (Tiles, Vec<(usize, usize)>), out| {
+        let (tiles, found) = scratch;
         found.clear();
         let old = Window::around(masks, mask);
         if let Some((old, new)) = old.and_then(|old| Some((old, from.reach(old, size)?))) {
-            old.unpack(masks, mask, 1, pixels);
-            let is_solid = !pixels.contains(&0);
+            tiles.unpack(masks, mask, old);
+            let is_full = tiles.states.iter().all(|&state| state == Tiles::FULL);
             for x in new.x..new.x + new.width {
-                trace_column(from, (old, pixels, is_solid), x, new.y..new.y + new.height, size.height(), found);
+                let rows = from.rows_inside(x as f64 + 0.5, new.y..new.y + new.height, old);
+                if is_full {
+                    let base = x * size.height();
+                    found.extend((!rows.is_empty()).then_some((base + rows.start, base + rows.end)));
+                } else {
+                    trace_column(from, tiles, x, rows, size.height(), found);
+                }
             }
         }
         out.push(size.pixels(), found.iter().copied());
@@ -114,35 +138,97 @@ pub fn warp(masks: Masks<'_>, from: Affine, size: Size) -> Result<MaskBuf> {
     })
 }
 
-/// Append the foreground of some rows of column `x`, as positions in an image of that height.
+/// Append the foreground of some rows of column `x`, all of which come from inside the tiles, as positions in an image
+/// of that height.
 fn trace_column(
     from: Affine,
-    (old, pixels, is_solid): (Window, &[u8], bool),
+    tiles: &Tiles,
     x: usize,
     rows: Range<usize>,
     height: usize,
     found: &mut Vec<(usize, usize)>,
 ) {
-    let center = x as f64 + 0.5;
-    let (base, rows) = (x * height, from.rows_inside(center, rows, old));
-    if is_solid {
-        found.extend((!rows.is_empty()).then_some((base + rows.start, base + rows.end)));
-        return;
-    }
-    let last = rows.end;
+    let (center, base) = (x as f64 + 0.5, x * height);
     let mut begun = None;
-    for y in rows {
-        let (source_x, source_y) = from.of(center, y as f64 + 0.5);
-        // What is inside is not negative, where a cast is a floor.
-        let is_set = pixels[(source_y as usize - old.y) * old.width + (source_x as usize - old.x)] == 1;
-        match (begun, is_set) {
-            (None, true) => begun = Some(y),
-            (Some(start), false) => {
-                found.push((base + start, base + y));
-                begun = None;
+    let mut mark = |y: usize, is_set: bool| match (begun, is_set) {
+        (None, true) => begun = Some(y),
+        (Some(start), false) => {
+            found.push((base + start, base + y));
+            begun = None;
+        }
+        _ => {}
+    };
+    let mut y = rows.start;
+    while y < rows.end {
+        let place = from.of(center, y as f64 + 0.5);
+        let next = from.leave(center, y, place, tiles.corner(place), rows.end);
+        match tiles.state(place) {
+            Tiles::MIXED => (y..next).for_each(|y| mark(y, tiles.is_set(from.of(center, y as f64 + 0.5)))),
+            state => mark(y, state == Tiles::FULL),
+        }
+        y = next;
+    }
+    mark(rows.end, false);
+}
+
+/// A mask's box as bytes, and as squares that are empty, full or neither.
+#[derive(Default)]
+struct Tiles {
+    x: usize,
+    y: usize,
+    width: usize,
+    pixels: Vec<u8>,
+    across: usize,
+    states: Vec<u8>,
+}
+
+impl Tiles {
+    /// Of a tile, in pixels.
+    const SIDE: usize = 32;
+    const FULL: u8 = 1;
+    const MIXED: u8 = 2;
+
+    fn unpack(&mut self, masks: Masks<'_>, mask: usize, window: Window) {
+        window.unpack(masks, mask, 1, &mut self.pixels);
+        (self.x, self.y, self.width) = (window.x, window.y, window.width);
+        self.across = window.width.div_ceil(Self::SIDE);
+        self.states.clear();
+        for band in self.pixels.chunks(window.width * Self::SIDE) {
+            let first = self.states.len();
+            self.states.extend(band[..window.width].chunks(Self::SIDE).map(|row| row[0]));
+            for row in band.chunks(window.width) {
+                for (state, pixels) in self.states[first..].iter_mut().zip(row.chunks(Self::SIDE)) {
+                    let set: u8 = pixels.iter().sum();
+                    let alike = if *state == Self::FULL { pixels.len() as u8 } else { 0 };
+                    *state = if set == alike { *state } else { Self::MIXED };
+                }
             }
-            _ => {}
         }
     }
-    found.extend(begun.map(|start| (base + start, base + last)));
+
+    /// Column and row of the pixel around a place inside: nothing there is negative, so a cast is a floor.
+    #[inline(always)]
+    fn pixel(&self, (x, y): (f64, f64)) -> (usize, usize) {
+        (x as usize - self.x, y as usize - self.y)
+    }
+
+    /// The state of the tile around a place inside.
+    #[inline(always)]
+    fn state(&self, place: (f64, f64)) -> u8 {
+        let (column, row) = self.pixel(place);
+        self.states[row / Self::SIDE * self.across + column / Self::SIDE]
+    }
+
+    #[inline(always)]
+    fn is_set(&self, place: (f64, f64)) -> bool {
+        let (column, row) = self.pixel(place);
+        self.pixels[row * self.width + column] == 1
+    }
+
+    /// Left and top of the tile around a place inside.
+    #[inline(always)]
+    fn corner(&self, place: (f64, f64)) -> (f64, f64) {
+        let (column, row) = self.pixel(place);
+        ((self.x + column / Self::SIDE * Self::SIDE) as f64, (self.y + row / Self::SIDE * Self::SIDE) as f64)
+    }
 }
