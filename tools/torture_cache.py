@@ -263,9 +263,9 @@ def main() -> None:
     full: dict[str, Callable[[Path], Figures]] = {
         "kills": lambda place: kills(Bench(place, 24), 100),
         "flips": lambda place: flips(Bench(place, 8)),
-        "damage": lambda place: damage(Bench(place, 10), 10),
-        "race": lambda place: race(Bench(place, 160), 3),
-        "race with a kill": lambda place: race(Bench(place, 80), 3, kill_one=True),
+        "damage": lambda place: damage(Bench(place, 10), 5),
+        "race": lambda place: race(Bench(place, 96), 3),
+        "race with a kill": lambda place: race(Bench(place, 48), 3, kill_one=True),
         "rivals": lambda place: rivals(Bench(place, 8), 5),
         "full disk": lambda place: full_disk(Bench(place, 24), 20),
         "full mount": lambda place: full_mount(Bench(place, 24)),
