@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from samfast.cache import EmbeddingCache, cache_embeddings, merge, prune
     from samfast.data import Dataset, load_dataset
     from samfast.evaluation import Report, evaluate
-    from samfast.export import export_onnx
+    from samfast.export import export_checkpoint, export_decoder, export_huggingface, export_onnx
     from samfast.pipeline import quickstart, tune
     from samfast.predictions import predict
     from samfast.runtime import OnnxBundle, OnnxPredictor
@@ -31,6 +31,9 @@ _HOME = {
     "Run": "train",
     "cache_embeddings": "cache",
     "evaluate": "evaluation",
+    "export_checkpoint": "export",
+    "export_decoder": "export",
+    "export_huggingface": "export",
     "export_onnx": "export",
     "info": "artifacts",
     "load_dataset": "data",
@@ -52,6 +55,9 @@ __all__ = [
     "Run",
     "cache_embeddings",
     "evaluate",
+    "export_checkpoint",
+    "export_decoder",
+    "export_huggingface",
     "export_onnx",
     "info",
     "load_dataset",

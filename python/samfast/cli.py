@@ -332,11 +332,23 @@ def predict(model: str, images: tuple[Path, ...], **options: Any) -> None:
 @cli.command()
 @click.argument("model")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="The base model's official checkpoint (.pth).")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["onnx", "pth", "decoder", "hf"]),
+    default="onnx",
+    show_default=True,
+    help="An ONNX bundle; segment_anything's checkpoint; the decoder alone; a transformers folder.",
+)
 @_out
 @_overwrite
-def export(model: str, **options: Any) -> None:
-    """Export a run, or a base model, as an ONNX bundle that predicts the same masks."""
-    click.echo(samfast.export_onnx(model, **options).path)
+def export(model: str, kind: str, **options: Any) -> None:
+    """Export a run, or a base model, as what others load; it predicts the same masks."""
+    if kind == "onnx":
+        click.echo(samfast.export_onnx(model, **options).path)
+    else:
+        write = {"pth": samfast.export_checkpoint, "decoder": samfast.export_decoder, "hf": samfast.export_huggingface}
+        click.echo(write[kind](model, **options))
 
 
 @cli.command(cls=_Judging)

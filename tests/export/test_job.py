@@ -13,10 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from samfast.cache import cache_embeddings
-from samfast.data import load_dataset
 from samfast.data.shapes import shape_scene
 from samfast.errors import (
     CheckpointError,
@@ -35,37 +32,9 @@ from samfast.models.sam import Sam
 from samfast.prompts import box_prompts
 from samfast.runtime import OnnxBundle, OnnxSegmenter
 from samfast.runtime.sessions import count_gpus
-from samfast.train import Run, train_decoder
+from samfast.train import Run
 
 without_gpu = pytest.mark.skipif(count_gpus() > 0, reason="there is an NVIDIA GPU: nothing is missing here")
-
-
-@pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A tiny model, tuned for one epoch on boxes."""
-    root = tmp_path_factory.mktemp("data") / "scenes"
-    splits: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    for folder in ("images", "masks"):
-        (root / folder).mkdir(parents=True)
-    for number, split in enumerate(("train", "train", "val", "test")):
-        image, labels = shape_scene(5, number, size=(96, 128))
-        name = f"images/{number}.png"
-        Image.fromarray(image).save(root / name)
-        Image.fromarray((labels > 0).astype(np.uint8)).save(root / f"masks/{number}.png")
-        splits[split].append(name)
-    (root / "splits.json").write_text(json.dumps(splits))
-    folder = tmp_path_factory.mktemp("runs")
-    dataset = load_dataset(root, target="component")
-    base = {"model": "tiny", "device": "cpu"}
-    return train_decoder(
-        dataset,
-        **base,
-        cache=cache_embeddings(dataset, **base, out=folder / "c.samcache"),
-        regime="box",
-        epochs=1,
-        lr=1e-3,
-        out=folder / "boxes",
-    )
 
 
 @pytest.fixture(scope="session")

@@ -130,11 +130,12 @@ def read_manifest(folder: Path) -> Manifest:
                 where=path,
                 fix="use the version of samfast that made it, or encode again",
             )
+        stored = content["storage"]  # one dtype for all features, where a model has one
         manifest = Manifest(
             model=content["model"],
             parts=content["parts"],
             features={name: tuple(shape) for name, shape in sorted(content["features"].items())},
-            storage={name: content["storage"][name] for name in sorted(content["features"])},
+            storage={name: stored if isinstance(stored, str) else stored[name] for name in sorted(content["features"])},
             decode=content["decode"],
             decoder=content["decoder"],
         )

@@ -1,5 +1,7 @@
-"""From torch to an ONNX bundle, with the differences measured."""
+"""A model as others take it: an ONNX bundle, an official checkpoint, a decoder alone, a ``transformers`` folder."""
 
+from samfast.export.checkpoint import export_checkpoint, export_decoder, with_decoder
+from samfast.export.huggingface import export_huggingface
 from samfast.export.job import export_onnx
 
-__all__ = ["export_onnx"]
+__all__ = ["export_checkpoint", "export_decoder", "export_huggingface", "export_onnx", "with_decoder"]

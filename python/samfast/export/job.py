@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import samfast
-from samfast.errors import ConfigError
 from samfast.export.folder import check_free, whole_folder
 from samfast.export.parity import Parity, measure_parity
+from samfast.export.source import Source, open_source
 from samfast.export.translate import EXPORTER, OPSET, translate_decoder, translate_encoder
-from samfast.inference.contract import OutputContract
 from samfast.models.allocator import keep_heap
-from samfast.models.architecture import MODEL_NAMES
-from samfast.models.checkpoints import load_model
 from samfast.models.fingerprint import encoder_fingerprint_parts, hash_tensors
 from samfast.models.sam import Sam
 from samfast.models.segmenter import TorchSegmenter
@@ -35,25 +30,6 @@ FILES = tuple(
     str(external_data(Path(name)) if large else name) for name in (ENCODER_FILE, DECODER_FILE) for large in (0, 1)
 )
 """What a bundle may hold."""
-
-
-@dataclass(frozen=True)
-class _Source:
-    """What is exported.
-
-    Attributes:
-        sam: on the CPU, float32.
-        contract: the mask tokens its training has taught.
-        out: where its bundle goes by default.
-        classes: what was annotated in its training data.
-        run: what the fine-tune was; None for a base model.
-    """
-
-    sam: Sam
-    contract: OutputContract
-    out: Path
-    classes: tuple[str, ...] = ()
-    run: dict[str, Any] | None = None
 
 
 def export_onnx(
@@ -87,8 +63,8 @@ def export_onnx(
     import_runtime()
     if out is not None:
         check_free(Path(out).expanduser(), files=FILES, overwrite=overwrite)
-    source = _open_source(model, checkpoint)
-    path = source.out if out is None else Path(out).expanduser()
+    source = open_source(model, checkpoint)
+    path = source.place(out, SUFFIX)
     keep_heap()
     with whole_folder(path, files=FILES, overwrite=overwrite) as folder:
         parity = _write(source, folder)
@@ -98,52 +74,7 @@ def export_onnx(
     return bundle
 
 
-def _open_source(model: Run | Sam | str | Path, checkpoint: str | Path | None) -> _Source:
-    if isinstance(model, Sam):
-        if model.image_encoder is None:
-            raise ConfigError(
-                f"this {model.name} is decoder-only, and a bundle holds the encoder as well",
-                where="model",
-                fix="pass the run, or the name of the model and its checkpoint",
-            )
-        return _Source(_on_cpu(model), OutputContract(), Path(model.name + SUFFIX))
-    if isinstance(model, str) and model in MODEL_NAMES:
-        return _Source(load_model(model, checkpoint=checkpoint), OutputContract(), Path(model + SUFFIX))
-    run = model if isinstance(model, Run) else _open_run(model)
-    path = run.path.resolve()
-    dataset = run.dataset_info
-    return _Source(
-        sam=run.sam(checkpoint=checkpoint),
-        contract=run.contract,
-        out=run.path.with_name(path.name + SUFFIX),
-        classes=tuple(dataset["classes"]),
-        run={
-            "name": path.name,
-            "epoch": run.selected_epoch,
-            "config": run.record["config"],
-            "annotation_hash": dataset["annotation_hash"],
-            "target_kind": dataset["target_kind"],
-        },
-    )
-
-
-def _open_run(path: str | Path) -> Run:
-    if not Path(path).expanduser().exists():
-        raise ConfigError(
-            f"{str(path)!r} is neither a model nor a run",
-            where="model",
-            fix=f"pass a run's folder, or one of {', '.join(MODEL_NAMES)}",
-        )
-    return Run(Path(path).expanduser())
-
-
-def _on_cpu(sam: Sam) -> Sam:
-    """``sam`` itself where it can be traced as it is, a copy otherwise: the caller's model stays where it is."""
-    is_ready = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in sam.parameters())
-    return sam if is_ready else copy.deepcopy(sam).to("cpu", torch.float32)
-
-
-def _write(source: _Source, folder: Path) -> Parity:
+def _write(source: Source, folder: Path) -> Parity:
     """Write both graphs, measure them, and complete them with their metadata."""
     sam = source.sam.eval()
     with bar("exporting", total=3, unit="steps") as steps:

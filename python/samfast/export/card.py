@@ -1,0 +1,59 @@
+"""The model card: what a model was made from, for what, and what it is worth."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from samfast.export.source import Source
+
+
+def model_card(source: Source) -> str:
+    """Markdown with the front matter that the Hugging Face hub reads."""
+    lines = ["---", "library_name: transformers", "pipeline_tag: mask-generation", "tags: [segment-anything, samfast]"]
+    lines += ["---", "", f"# {source.out.name}", ""]
+    if source.run is None:
+        return "\n".join([*lines, f"The base model `{source.sam.name}`.", ""])
+    run, config = source.run, source.run["config"]
+    lines += [
+        f"`{source.sam.name}`, its prompt encoder and mask decoder fine-tuned with samfast on embeddings of its image",
+        "encoder, which is that of the base model.",
+        "",
+        f"* **Prompts**: trained on `{config['regime']}`; {_contract(source)}",
+        f"* **Data**: {run['target_kind']} masks of {', '.join(source.classes) or 'objects'};"
+        f" annotations `{run['annotation_hash'][:16]}`; images {_sets(source.images)}",
+        f"* **Recipe**: `{config['recipe']}`, lr {config['lr']:g}, {config['epochs']} epochs, seed {config['seed']};"
+        f" epoch {run['epoch']} was the best on the validation set",
+        "",
+        "| validation | before | after |",
+        "| --- | --: | --: |",
+        *(f"| {name} | {before:.3f} | {after:.3f} |" for name, before, after in _figures(source.metrics, run["epoch"])),
+        "",
+        "<details><summary>settings</summary>",
+        "",
+        "```json",
+        json.dumps(config, indent=2, ensure_ascii=False),
+        "```",
+        "",
+        "</details>",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _contract(source: Source) -> str:
+    points, others = source.contract.one_point, source.contract.other
+    said = [f"a lone point is answered by tokens {list(points)}"] if points else []
+    said += [f"every other prompt by tokens {list(others)}"] if others else []
+    return "; ".join(said) + "; other tokens were not trained"
+
+
+def _sets(images: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in images.items())
+
+
+def _figures(metrics: list[dict[str, Any]], epoch: int) -> list[tuple[str, float, float]]:
+    """(name, untuned, tuned) of each figure of the kept epoch."""
+    before, after = metrics[0], next(line for line in metrics if line["epoch"] == epoch)
+    names = [name for name in after if name.startswith("val_") and name != "val_seconds"]
+    return [(name.removeprefix("val_").replace("_", " by ", 1), before[name], after[name]) for name in names]
