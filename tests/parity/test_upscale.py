@@ -12,7 +12,7 @@ from scipy import ndimage
 from samfast import _rust
 from samfast.errors import DataError
 from samfast.frames import Frame, PreprocessSpec
-from samfast.masks import Masks
+from samfast.masks import Masks, logits_to_packed
 
 torch = pytest.importorskip("torch")
 
@@ -43,7 +43,7 @@ def check(logits: NDArray[np.float32], frame: Frame, threshold: float) -> None:
         assert np.array_equal(ours | undecided, (full > threshold) | undecided)
     else:
         assert np.array_equal(ours, full > threshold)
-    words = _rust.logits_to_bits(logits, frame.spec.size, *frame.resized, frame.height, frame.width, threshold)
+    words = logits_to_packed(logits, frame, threshold=threshold)
     assert np.array_equal(_rust.bits_to_masks(words, frame.width).view(bool), ours)
 
 
@@ -98,8 +98,9 @@ def test_bad_logits() -> None:
     frame = SPECS[3].frame(30, 40)
     good = np.zeros((2, 16, 16), np.float32)
     for logits in (good.astype(float), good[0], good[:, :15], good[:, :, :8]):
-        with pytest.raises(DataError, match="logits are"):
-            Masks.from_logits(logits, frame)
+        for read in (Masks.from_logits, logits_to_packed):
+            with pytest.raises(DataError, match="logits are"):
+                read(logits, frame)
     for value in (np.nan, np.inf, -np.inf):
         bad = good.copy()
         bad[1, 3, 4] = value

@@ -6,6 +6,7 @@ their typed face.
 
 from samfast.masks.batch import Masks
 from samfast.masks.labels import from_labels, to_labels
+from samfast.masks.logits import logits_to_packed
 from samfast.masks.rasters import polygons_to_numpy, polygons_to_packed
 
-__all__ = ["Masks", "from_labels", "polygons_to_numpy", "polygons_to_packed", "to_labels"]
+__all__ = ["Masks", "from_labels", "logits_to_packed", "polygons_to_numpy", "polygons_to_packed", "to_labels"]

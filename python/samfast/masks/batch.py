@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from samfast import _rust
 from samfast.errors import ConfigError, DataError
 from samfast.frames import Frame
-from samfast.masks.coco import polygon_coords, rle_runs, rle_size
+from samfast.masks.coco import polygon_coords, read_rles
+from samfast.masks.logits import call_on_logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,20 +90,7 @@ class Masks:
         Raises:
             DataError: no masks, masks of different sizes, or run lengths that are not a mask; names the index.
         """
-        if not rles:
-            raise DataError("no run lengths, so no mask size", where="rles", fix="Masks.empty(height, width)")
-        height, width = rle_size(rles[0], 0)
-        runs = []
-        for index, rle in enumerate(rles):
-            if rle_size(rle, index) != (height, width):
-                raise DataError(
-                    f"mask {index} has size {list(rle['size'])}, mask 0 has {[height, width]}",
-                    where=f"rles[{index}]",
-                    fix="one batch holds masks of one image",
-                )
-            runs.append(rle_runs(rle, index, height, width))
-        offsets = np.cumsum([0, *map(len, runs)], dtype=np.int64)
-        return cls(height, width, *_rust.rle_canonical(np.concatenate(runs), offsets, height, width))
+        return cls(*read_rles(rles))
 
     @classmethod
     def from_polygons(
@@ -157,19 +145,7 @@ class Masks:
         Raises:
             DataError: logits of another dtype or shape, or a logit that is not finite; names the map.
         """
-        spec, logits = frame.spec, np.asarray(logits)
-        if logits.dtype != np.float32 or logits.shape[1:] != (spec.low_res, spec.low_res):
-            raise DataError(
-                f"logits are {logits.dtype} of shape {logits.shape}",
-                where="logits",
-                fix=f"pass float32 of shape (N, {spec.low_res}, {spec.low_res})",
-            )
-        threshold = spec.mask_threshold if threshold is None else threshold
-        way = (spec.size, *frame.resized, frame.height, frame.width, threshold)
-        try:
-            counts, offsets = _rust.logits_to_rle(np.ascontiguousarray(logits), *way)
-        except ValueError as error:
-            raise DataError(str(error), where="logits") from None
+        counts, offsets = call_on_logits(_rust.logits_to_rle, logits, frame, threshold)
         return cls(frame.height, frame.width, counts, offsets)
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,25 +13,52 @@ from samfast import _rust
 from samfast.errors import DataError
 
 
-def rle_size(rle: Mapping[str, Any], index: int) -> tuple[int, int]:
-    """(height, width) of one COCO dict."""
+def read_rles(rles: Sequence[Mapping[str, Any]]) -> tuple[int, int, NDArray[np.uint32], NDArray[np.int64]]:
+    """Height, width, counts and offsets of COCO dicts, as :class:`~samfast.masks.Masks` holds them.
+
+    Raises:
+        DataError: no masks, masks of different sizes, or run lengths that are not a mask; names the index.
+    """
+    if not rles:
+        raise DataError("no run lengths, so no mask size", where="rles", fix="Masks.empty(height, width)")
+    height, width = _size(rles[0], 0)
+    for index, rle in enumerate(rles):
+        if _size(rle, index) != (height, width):
+            raise DataError(
+                f"mask {index} has size {list(rle['size'])}, mask 0 has {[height, width]}",
+                where=f"rles[{index}]",
+                fix="one batch holds masks of one image",
+            )
+    written = [_written(rle.get("counts")) for rle in rles]
     try:
-        height, width = map(operator.index, rle["size"])
+        counts, offsets = _rust.strings_to_rle(written, height, width)
+    except (OverflowError, TypeError, ValueError):
+        # Not all are strings, or one is wrong: one by one, which tells which.
+        runs = [_runs(counts, index, height, width) for index, counts in enumerate(written)]
+        counts, offsets = np.concatenate(runs), np.cumsum([0, *map(len, runs)], dtype=np.int64)
+    return height, width, *_rust.rle_canonical(counts, offsets, height, width)
+
+
+def _size(rle: Mapping[str, Any], index: int) -> tuple[int, int]:
+    try:
+        height, width = rle["size"]
+        return operator.index(height), operator.index(width)
     except (KeyError, TypeError, ValueError):
         raise DataError(
             f"mask {index} has no size of two integers",
             where=f"rles[{index}]",
             fix='expected {"size": [height, width], "counts": ...}',
         ) from None
-    return height, width
 
 
-def rle_runs(rle: Mapping[str, Any], index: int, height: int, width: int) -> NDArray[np.uint32]:
-    """The checked runs of one COCO dict."""
-    counts = rle.get("counts")
+def _written(counts: Any) -> Any:
+    """A compressed string as bytes, anything else as it is; what is not ASCII becomes bytes that no string may hold."""
+    return counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
+
+
+def _runs(counts: Any, index: int, height: int, width: int) -> NDArray[np.uint32]:
+    """The checked runs of one mask."""
     try:
-        if isinstance(counts, str):
-            counts = counts.encode("ascii")
         if isinstance(counts, bytes):
             return _rust.strings_to_rle([counts], height, width)[0]
         runs = np.asarray(counts)
@@ -39,7 +66,7 @@ def rle_runs(rle: Mapping[str, Any], index: int, height: int, width: int) -> NDA
             raise ValueError("counts must be a compressed string or a list of non-negative integers")
         runs = np.ascontiguousarray(runs, np.uint32)
         _rust.check_rle(runs, np.array([0, len(runs)]), height, width)
-    except ValueError as error:
+    except (OverflowError, ValueError) as error:
         raise DataError(f"mask {index}: {str(error).removeprefix('mask 0: ')}", where=f"rles[{index}]") from None
     return runs
 

@@ -14,6 +14,7 @@ from samfast.errors import ConfigError, DataError
 from samfast.inference.contract import MULTIMASK, SINGLE
 from samfast.inference.segmenter import Embedding
 from samfast.inference.tokens import tokenize
+from samfast.masks import Masks
 from samfast.prompts import NEGATIVE, POSITIVE, Prompts
 from samfast.runtime.bundle import OnnxBundle
 from samfast.runtime.graphs import EMBEDDINGS
@@ -123,8 +124,8 @@ class OnnxPredictor:
         self.bundle.contract.warn_untrained(tokens)
         logits, ious = self._segmenter.decode(embedding, tokenize(prompts, embedding.frames))
         low_res = logits[0, list(tokens)]
-        masks = frame.logits_to_original(low_res)
-        return (masks if return_logits else masks > frame.spec.mask_threshold), ious[0, list(tokens)], low_res
+        masks = frame.logits_to_original(low_res) if return_logits else Masks.from_logits(low_res, frame).numpy()
+        return masks, ious[0, list(tokens)], low_res
 
     def _image(self) -> Embedding:
         if self._embedding is None:
