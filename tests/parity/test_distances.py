@@ -83,6 +83,23 @@ def test_swapped_spacing_would_be_noticed() -> None:
     assert not np.allclose(distance_transform(mask, spacing=(0.7, 1.3)), swapped, rtol=1e-3)
 
 
+def test_without_background_distances_are_infinite() -> None:
+    full = np.ones((3, 4), bool)
+    assert np.isinf(distance_transform(full)).all()
+    # The reference measures from a place beside the image.
+    assert np.isfinite(ndimage.distance_transform_edt(full)).all()
+    assert distance_transform(full, border=True).max() == 2
+
+
+def test_opencv_is_less_precise() -> None:
+    cv2 = pytest.importorskip("cv2")
+    mask = blobs(480, 640)
+    ours, theirs = distance_transform(mask), cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 0)
+    assert np.array_equal(ours, scipy_distances(mask))
+    assert not np.array_equal(ours, theirs)
+    assert np.allclose(ours, theirs, atol=1e-4)
+
+
 def test_bad_input() -> None:
     mask = np.ones((4, 5), bool)
     for masks in (mask.astype(float), mask[0], np.zeros((2, 0, 5), bool), np.zeros((3, 0), np.uint8)):

@@ -108,6 +108,15 @@ def test_clicks_do_not_depend_on_the_batch() -> None:
         assert np.array_equal(again[1], labels[order])
 
 
+def test_nothing_to_correct() -> None:
+    masks = Masks.from_numpy(np.eye(9, dtype=bool))
+    for keys, rule in ((None, "center"), (keys_of(1), "random")):
+        points, labels = corrective_clicks(masks, masks, keys, rule=rule)  # type: ignore[arg-type]
+        assert (points.tolist(), labels.tolist()) == ([[0.0, 0.0]], [PADDING])
+    elsewhere = corrective_clicks(masks, Masks.from_numpy(np.zeros((9, 9), bool)))
+    assert elsewhere[1].tolist() == [NEGATIVE]
+
+
 def test_what_does_not_fit() -> None:
     masks = Masks.from_numpy(np.ones((2, 4, 5), bool))
     clicks = np.zeros((2, 1, 2))

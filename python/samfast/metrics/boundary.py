@@ -71,6 +71,9 @@ def boundary_iou(
     Of thin objects all is edge, and the score is their IoU. COCO's boundary AP matches by the smaller of the two, see
     :func:`pairwise_boundary_iou`.
 
+    There are no ignored pixels: the references do not say whether an edge runs where a region to be ignored begins.
+    To say that it does, subtract the region from both masks first.
+
     >>> square, hollow = np.ones((9, 9), bool), np.ones((9, 9), bool)
     >>> hollow[3:6, 3:6] = False
     >>> round(boundary_iou(square, hollow).item(), 3)

@@ -43,6 +43,9 @@ def surface_distances(
     ``deepmind`` corners, weighted by length of outline  larger of both weighted quantiles    mean of both, weighted
     ============ ======================================= ==================================== ==========================
 
+    There are no ignored pixels, as none of the packages has any: an outline must end or run on where they begin, and no
+    definition says which. To have outlines run there, subtract the region from both masks first.
+
     Beyond the image is background everywhere. MONAI's numbers are single precision. MedPy has no surface Dice; it is
     MONAI's there, in double precision.
 
