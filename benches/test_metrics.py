@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +240,12 @@ def one_thread_each() -> None:
     pytest.importorskip("cv2").setNumThreads(1)
 
 
+@cache
+def calls_of(group: str) -> Calls:
+    return GROUPS[group][0]()
+
+
 @pytest.mark.parametrize(("group", "who"), [(group, who) for group, (_, names) in GROUPS.items() for who in names])
 def test_metrics(benchmark: Any, group: str, who: str) -> None:
     benchmark.group = group
-    benchmark(GROUPS[group][0]()[who])
+    benchmark(calls_of(group)[who])

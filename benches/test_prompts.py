@@ -6,6 +6,7 @@ One thread each: start it with ``taskset -c 0``. What a peer returns is compared
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,9 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 from scipy import ndimage
 
-from samfast import _rust
 from samfast.distances import distance_transform
 from samfast.frames import PreprocessSpec
-from samfast.masks import Masks
+from samfast.masks import Masks, logits_to_packed
 from samfast.prompts import center_points, draw_keys, farthest_points, negative_points, sample_points
 
 cv2 = pytest.importorskip("cv2")
@@ -96,7 +96,6 @@ def photo() -> Calls:
     rng = np.random.default_rng(0)
     logits = (ndimage.gaussian_filter(rng.standard_normal((1, 256, 256)), (0, 12, 12)) * 100).astype(np.float32)
     frame = PreprocessSpec(1024, 64, 256, (0, 0, 0), (1, 1, 1)).frame(3000, 4000)
-    way = (1024, *frame.resized, 3000, 4000, 0.0)
 
     def peer() -> list[Any]:
         interpolate = torch.nn.functional.interpolate
@@ -106,10 +105,11 @@ def photo() -> Calls:
 
     calls: Calls = {
         "samfast": lambda: Masks.from_logits(logits, frame).rle(),
-        "samfast, packed": lambda: _rust.logits_to_bits(logits, *way),
+        "samfast, packed": lambda: logits_to_packed(logits, frame),
         "torch, pycocotools": peer,
     }
     assert calls["samfast"]()[0]["counts"].encode() == peer()[0]["counts"]
+    assert np.array_equal(calls["samfast, packed"](), Masks.from_logits(logits, frame).packed())
     return calls
 
 
@@ -139,9 +139,14 @@ WHO = {
 }
 
 
+@cache
+def calls_of(case: str) -> Calls:
+    return CASES[case]()
+
+
 @pytest.mark.parametrize(("case", "who"), [(case, who) for case, names in WHO.items() for who in names])
 def test_kernel(benchmark: Any, case: str, who: str) -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     benchmark.group = case
-    benchmark(CASES[case]()[who])
+    benchmark(calls_of(case)[who])

@@ -24,8 +24,9 @@ from samfast.prompts import center_points
 
 rng = np.random.default_rng(0)
 y, x = np.mgrid[:1024, :1024]
-places = rng.uniform([300, 300, 100], [724, 724, 300], (32, 3))
+places = rng.uniform([300, 300, 100], [724, 724, 300], (8, 3))
 arrays = np.stack([np.hypot(y - v, x - u) < r * (1 + 0.2 * np.sin(7 * np.arctan2(y - v, x - u))) for v, u, r in places])
+arrays = arrays.repeat(4, axis=0)
 masks, out = Masks.from_numpy(arrays), np.empty(arrays.shape)
 boxes = rng.uniform([0, 0, 4, 4], [900, 900, 90, 90], (1500, 4))
 rectangles = [[[u, v, u + w, v, u + w, v + h, u, v + h]] for u, v, w, h in boxes]
