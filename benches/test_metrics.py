@@ -1,4 +1,4 @@
-"""Metrics beside their peers: ``pytest benches/test_metrics.py --benchmark-enable``.
+"""Metrics beside their peers: ``pytest benches/test_metrics.py --benchmark-only``.
 
 One thread each: start it with ``taskset -c 0``. What a peer returns is compared before anything is timed.
 """

@@ -1,4 +1,4 @@
-"""The same batches on one CPU and on two: ``pytest benches/test_threads.py --benchmark-enable``.
+"""The same batches on one CPU and on two: ``pytest benches/test_threads.py --benchmark-only``.
 
 How many threads a process starts is decided by its first large batch, so every row is a process of its own, kept to its
 CPUs before it starts; a row is the time from asking it to its answer.
