@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from samfast import _rust
 from samfast.errors import ConfigError, DataError
 from samfast.frames import PreprocessSpec
-from samfast.masks import Masks, polygons_to_packed
+from samfast.masks import Masks, polygons_to_numpy, polygons_to_packed, to_labels
 
 SQUARE = [0, 0, 9, 0, 9, 9, 0, 9]
 
@@ -306,23 +308,52 @@ def test_kernels_release_the_gil() -> None:
     assert most >= 3
 
 
-def test_results_are_written_where_they_are_wanted() -> None:
+WRITERS: dict[str, tuple[tuple[int, ...], list[type], Callable[..., NDArray[Any]]]] = {
+    "packed": ((2, 30, 2), [np.uint64], lambda masks, frame, out: masks.packed(out=out)),
+    "soft": ((2, 16, 16), [np.float32], lambda masks, frame, out: masks.rasterize(frame, out=out)),
+    "hard": ((2, 16, 16), [np.bool_, np.uint8], lambda masks, frame, out: masks.rasterize(frame, hard=True, out=out)),
+    "polygons packed": (
+        (2, 30, 2),
+        [np.uint64],
+        lambda masks, frame, out: polygons_to_packed([[SQUARE]] * len(masks), 30, 70, out=out),
+    ),
+    "polygons": (
+        (2, 30, 70),
+        [np.bool_, np.uint8],
+        lambda masks, frame, out: polygons_to_numpy([[SQUARE]] * len(masks), 30, 70, out=out),
+    ),
+    "numpy": ((2, 30, 70), [np.bool_, np.uint8], lambda masks, frame, out: masks.numpy(out=out)),
+    "labels": ((30, 70), [np.int32], lambda masks, frame, out: to_labels(masks, out=out)),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_results_are_written_where_they_are_wanted(name: str) -> None:
+    shape, dtypes, call = WRITERS[name]
     masks = Masks.from_numpy(np.random.default_rng(0).random((2, 30, 70)) < 0.5)
     frame = PreprocessSpec(64, 4, 16, (0, 0, 0), (1, 1, 1)).frame(30, 70)
-    square = [[[1, 1, 9, 1, 9, 9, 1, 9]]]
-    calls = {
-        (2, 30, 2): (np.uint64, masks.packed),
-        (2, 16, 16): (np.float32, lambda *, out=None: masks.rasterize(frame, out=out)),
-        (1, 30, 2): (np.uint64, lambda *, out=None: polygons_to_packed(square, 30, 70, out=out)),
-        (2, 30, 70): (np.bool_, masks.numpy),
-    }
-    for shape, (dtype, call) in calls.items():
+    for dtype in dtypes:
         out = np.ones(shape, dtype)
-        assert np.shares_memory(call(out=out), out)
-        assert np.array_equal(out, call())
+        assert np.shares_memory(call(masks, frame, out), out)
+        assert np.array_equal(out, call(masks, frame, None))
         locked = out.copy()
         locked.flags.writeable = False
-        wrong = [out[:, :-1], np.asfortranarray(out), out.astype(np.float64), locked, out.tolist()]
+        wrong = [out[:, :-1], np.asfortranarray(out), out[None], out.astype(np.float64), locked, out.tolist()]
         for bad in wrong:
-            with pytest.raises((ConfigError, DataError), match=r"out|masks must"):
-                call(out=bad)
+            before = np.array(bad)
+            with pytest.raises((ConfigError, DataError), match="out"):
+                call(masks, frame, bad)
+            assert np.array_equal(before, bad)
+
+
+def test_where_results_go_is_checked_before_the_work() -> None:
+    noise = Masks.from_numpy(np.random.default_rng(0).random((1, 400, 400)) < 0.5)
+    many, frame = noise[np.zeros(400, int)], PreprocessSpec(1024, 64, 256, (0, 0, 0), (1, 1, 1)).frame(400, 400)
+    for call in (many.numpy, many.packed, lambda out=None: many.rasterize(frame, out=out)):
+        started = time.perf_counter()
+        call()
+        worked = time.perf_counter()
+        with pytest.raises(ConfigError, match="out"):
+            call(out=np.zeros((1, 2, 3)))
+        # What is checked first are the run lengths themselves, as they are with every call.
+        assert time.perf_counter() - worked < (worked - started) / 2

@@ -141,6 +141,16 @@ def rle_area_average(
     grid: int,
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]: ...
+def rle_area_majority(
+    counts: _U32,
+    offsets: _I64,
+    height: int,
+    width: int,
+    cell_height: float,
+    cell_width: float,
+    grid: int,
+    out: _Pixels | None = None,
+) -> NDArray[np.uint8]: ...
 def rle_bbox(counts: _U32, offsets: _I64, height: int, width: int) -> _I64: ...
 def rle_canonical(counts: _U32, offsets: _I64, height: int, width: int) -> _Rle: ...
 def rle_centroid_inside(counts: _U32, offsets: _I64, height: int, width: int) -> NDArray[np.int32]: ...
@@ -205,7 +215,15 @@ def rle_subtract_pairs(
     a_counts: _U32, a_offsets: _I64, b_counts: _U32, b_offsets: _I64, height: int, width: int
 ) -> _Rle: ...
 def rle_to_bits(counts: _U32, offsets: _I64, height: int, width: int, out: _U64 | None = None) -> _U64: ...
-def rle_to_labels(counts: _U32, offsets: _I64, height: int, width: int, values: _I32, background: int) -> _I32: ...
+def rle_to_labels(
+    counts: _U32,
+    offsets: _I64,
+    height: int,
+    width: int,
+    values: _I32,
+    background: int,
+    out: _I32 | None = None,
+) -> _I32: ...
 def rle_to_masks(
     counts: _U32, offsets: _I64, height: int, width: int, out: _Pixels | None = None
 ) -> NDArray[np.uint8]: ...

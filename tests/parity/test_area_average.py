@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from samfast import _rust
 from samfast.frames import PreprocessSpec
-from samfast.masks import Masks
+from samfast.masks import Masks, polygons_to_numpy, polygons_to_packed
 
 SPECS = [
     PreprocessSpec(1024, 64, 256, (0, 0, 0), (1, 1, 1)),
@@ -62,6 +62,46 @@ def test_any_cells(cell: tuple[float, float]) -> None:
     ours = Masks.from_numpy(masks)
     low_res = _rust.rle_area_average(ours.counts, ours.offsets, 47, 61, *cell, 24)
     assert np.abs(low_res - oracle(masks, *cell, 24)).max() < 1e-6
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=["sam1", "medsam2", "sam3"])
+@pytest.mark.parametrize("size", [(551, 893), (101, 333), (1, 7), (1500, 40)])
+def test_hard_is_the_mean_at_least_half(spec: PreprocessSpec, size: tuple[int, int]) -> None:
+    masks, frame = scenes(*size), spec.frame(*size)
+    hard = Masks.from_numpy(masks).rasterize(frame, hard=True)
+    mean = oracle(masks, *frame.cell, spec.low_res)
+    assert hard.dtype == np.bool_
+    # Ties of the oracle's may be off by rounding.
+    sure = np.abs(mean - 0.5) > 1e-6
+    assert np.array_equal(hard[sure], mean[sure] >= 0.5)
+    assert sure.mean() > 0.5
+    assert np.array_equal(hard, Masks.from_numpy(masks).rasterize(frame) >= 0.5)
+
+
+def test_exactly_half_is_hard() -> None:
+    frame = PreprocessSpec(8, 2, 4, (0, 0, 0), (1, 1, 1)).frame(8, 8)
+    stripes = np.zeros((8, 8), bool)
+    stripes[::2, :6] = True
+    assert Masks.from_numpy(stripes).rasterize(frame, hard=True)[0].tolist() == [[True] * 3 + [False]] * 4
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_from_polygons_and_packed_masks(hard: bool) -> None:
+    rng = np.random.default_rng(5)
+    frame = SPECS[0].frame(551, 893)
+    objects = [[(rng.uniform(0, 1, (6, 2)) * (893, 551)).ravel().tolist()] for _ in range(5)]
+    pixels = polygons_to_numpy(objects, 551, 893)
+    mean = oracle(pixels, *frame.cell, 256)
+    ways = [Masks.from_polygons(objects, 551, 893), Masks.from_packed(polygons_to_packed(objects, 551, 893), 893)]
+    for masks in ways:
+        low_res = masks.rasterize(frame, hard=hard)
+        if hard:
+            sure = np.abs(mean - 0.5) > 1e-6
+            assert np.array_equal(low_res[sure], mean[sure] >= 0.5)
+        else:
+            assert np.abs(low_res - mean).max() < 1e-6
+    moved = oracle(np.roll(pixels, 1, axis=2), *frame.cell, 256)
+    assert np.abs(mean - moved).max() > 0.1, "a mask moved by a pixel would be noticed"
 
 
 def test_nearest_sampling_would_be_noticed() -> None:

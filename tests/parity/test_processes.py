@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import subprocess
-import sys
-import textwrap
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from samfast.distances import distance_transform
 from samfast.frames import PreprocessSpec
-from samfast.masks import Masks, logits_to_packed
+from samfast.masks import Masks, from_labels, logits_to_packed, to_labels
 from samfast.metrics import boundary_iou, overlap_counts, pairwise_iou, surface_distances
 from samfast.prompts import center_points, draw_keys, farthest_points, negative_points, sample_points
 
@@ -29,7 +28,10 @@ def round_trip(seed: int) -> bytes:
     masks = rng.random((8, 500, 700)) < 0.3
     ours = Masks.from_numpy(masks)
     assert np.array_equal(ours.numpy(), masks)
-    return ours.union().tobytes()
+    assert Masks.from_packed(ours.packed(), 700) == ours
+    pieces, parents = ours[:2].components()
+    written = (to_labels(ours), ours.rasterize(FRAME), parents)
+    return b"".join([ours.union().tobytes(), pieces.tobytes(), *(array.tobytes() for array in written)])
 
 
 def judge(seed: int) -> bytes:
@@ -60,7 +62,7 @@ class Judged:
         return 4
 
     def __getitem__(self, index: int) -> bytes:
-        return judge(index)
+        return judge(index) + round_trip(index)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="processes are not forked on Windows")
@@ -73,7 +75,7 @@ def test_after_a_fork() -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="processes are not forked on Windows")
 def test_in_forked_workers_of_a_data_loader() -> None:
     data = pytest.importorskip("torch.utils.data")
-    expected = [judge(seed) for seed in range(4)]
+    expected = [judge(seed) + round_trip(seed) for seed in range(4)]
     loader = data.DataLoader(Judged(), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=120)
     for _ in range(2):
         assert list(loader) == expected
@@ -86,33 +88,55 @@ def test_on_many_threads(work: Callable[[int], bytes]) -> None:
         assert list(pool.map(work, range(6))) == expected
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a child alone")
-@pytest.mark.parametrize("call", ["many.components()", "to_labels(many)", "many.rle()"])
-def test_an_interrupt_is_heard_within_a_second(call: str) -> None:
-    script = """
-        import signal
-        import numpy as np
-        from samfast.masks import Masks, to_labels
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        noise = Masks.from_numpy(np.random.default_rng(0).random((1, 400, 400)) < 0.5)
-        many = noise[np.zeros(300, int)]
-        print("ready", flush=True)
-        try:
-            while True:
-                CALL
-        except KeyboardInterrupt:
-            print("interrupted", flush=True)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(script).replace("CALL", call)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        time.sleep(0.7)
-        sent = time.monotonic()
-        child.send_signal(signal.SIGINT)
-        try:
-            answer, _ = child.communicate(timeout=30)
-        finally:
-            child.kill()
-    assert answer == "interrupted\n"
-    assert time.monotonic() - sent < 3, "the interpreter's own shutdown is part of it"
+def noise(height: int, width: int) -> NDArray[np.bool_]:
+    return np.tile(np.random.default_rng(0).random((height, 500)) < 0.5, (1, -(-width // 500)))[:, :width]
+
+
+def many(size: int) -> Masks:
+    return Masks.from_numpy(noise(400, 400))[np.zeros(50 * size, int)]
+
+
+def huge(size: int) -> Masks:
+    return Masks.from_numpy(noise(1500 * size, 5000))
+
+
+def striped(size: int) -> Masks:
+    """Masks that do not fill up when they are united."""
+    return Masks.from_numpy(np.arange(400)[:, None] % 4 + np.zeros((400, 400)) < 1)[np.zeros(100 * size, int)]
+
+
+# Of a size, so that a test may ask for as much work as takes long where it runs.
+WORK: dict[str, Callable[[int], Callable[[], object]]] = {
+    "pieces": lambda size: many(size).components,
+    "strings": lambda size: many(size).rle,
+    "labels of many": lambda size: partial(to_labels, many(size)),
+    "union": lambda size: striped(size).union,
+    "encoding one": lambda size: partial(Masks.from_numpy, noise(1500 * size, 5000)),
+    "decoding one": lambda size: huge(size).numpy,
+    "labels of one": lambda size: partial(to_labels, huge(size)),
+    "masks of labels": lambda size: partial(from_labels, noise(700 * size, 5000).view(np.uint8)),
+}
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no alarm to interrupt a call with")
+@pytest.mark.parametrize("name", WORK)
+def test_an_interrupt_is_heard_within_a_call(name: str) -> None:
+    for size in (1, 2, 4, 8, 16, 32):
+        call = WORK[name](size)
+        started = time.perf_counter()
+        call()
+        whole = time.perf_counter() - started
+        if whole > 0.4:
+            break
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        started = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        stopped = time.perf_counter() - started
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    # Python itself would raise as well, but when the call is over.
+    assert stopped < min(1, 0.75 * whole), f"{stopped:.2f} s of {whole:.2f} s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,30 +15,13 @@ from samfast.errors import ConfigError, DataError
 from samfast.frames import Frame
 from samfast.masks.coco import polygon_coords, read_rles
 from samfast.masks.logits import call_on_logits
+from samfast.masks.runs import RunLengths
 
 
 @dataclass(frozen=True, eq=False)
-class Masks:
-    """``N`` binary masks of ``height x width`` pixels, original frame, as run lengths.
-
-    Two batches are equal if they have the same size and the same pixels.
-
-    Attributes:
-        height: in pixels.
-        width: in pixels.
-        counts: ``(R,)`` uint32, the runs of all masks one after the other, column-major, background first.
-        offsets: ``(N + 1,)`` int64, where each mask's runs begin in ``counts``.
-    """
-
-    height: int
-    width: int
-    counts: NDArray[np.uint32]
-    offsets: NDArray[np.int64]
-
-    @classmethod
-    def empty(cls, height: int, width: int) -> Masks:
-        """A batch of no masks."""
-        return cls(height, width, np.zeros(0, np.uint32), np.zeros(1, np.int64))
+class Masks(RunLengths):
+    """``N`` binary masks of ``height x width`` pixels, original frame, as run lengths: see :class:`RunLengths` for what
+    they are kept in."""
 
     @classmethod
     def from_numpy(cls, masks: NDArray[Any]) -> Masks:
@@ -148,37 +131,6 @@ class Masks:
         counts, offsets = call_on_logits(_rust.logits_to_rle, logits, frame, threshold)
         return cls(frame.height, frame.width, counts, offsets)
 
-    @classmethod
-    def concatenate(cls, batches: Sequence[Masks]) -> Masks:
-        """The masks of all batches, in order.
-
-        Raises:
-            ConfigError: no batches, or batches of different sizes.
-        """
-        sizes = sorted({(batch.height, batch.width) for batch in batches})
-        if len(sizes) != 1:
-            raise ConfigError(f"batches to concatenate have sizes {sizes}, expected one size", where="batches")
-        starts = np.cumsum([0, *(len(batch.counts) for batch in batches)])
-        offsets = [batch.offsets[1:] + start for batch, start in zip(batches, starts, strict=False)]
-        counts = np.concatenate([batch.counts for batch in batches])
-        return cls(*sizes[0], counts, np.concatenate([np.zeros(1, np.int64), *offsets]))
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: int | slice | ArrayLike) -> Masks:
-        """A batch of the masks an int, a slice, an index array or a bool array chooses."""
-        chosen = np.atleast_1d(np.arange(len(self))[index])  # type: ignore[index]
-        lengths = np.diff(self.offsets)[chosen]
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        runs = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
-        return Masks(self.height, self.width, self.counts[runs], offsets)
-
-    def __eq__(self, other: object) -> bool:
-        return self.tobytes() == other.tobytes() if isinstance(other, Masks) else NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]
-
     def numpy(self, *, out: NDArray[np.bool_] | NDArray[np.uint8] | None = None) -> NDArray[np.bool_]:
         """``(N, H, W)`` bool; ``out``, C-contiguous bool or uint8 of that shape, is written to if it is given.
 
@@ -212,7 +164,7 @@ class Masks:
 
     def union(self) -> Masks:
         """One mask: what any of them holds; empty if there are none."""
-        return self._with(*_rust.rle_union(*self._rle))
+        return self._like(*_rust.rle_union(*self._rle))
 
     def intersect(self, other: Masks) -> Masks:
         """What mask ``i`` and ``other[i]`` both hold; ``other`` may be one mask for all.
@@ -222,7 +174,7 @@ class Masks:
         """
         self._check_partner(other)
         arrays = (self.counts, self.offsets, other.counts, other.offsets)
-        return self._with(*_rust.rle_intersect_pairs(*arrays, self.height, self.width))
+        return self._like(*_rust.rle_intersect_pairs(*arrays, self.height, self.width))
 
     def subtract(self, other: Masks) -> Masks:
         """What mask ``i`` holds and ``other[i]`` does not; ``other`` may be one mask for all.
@@ -232,7 +184,7 @@ class Masks:
         """
         self._check_partner(other)
         arrays = (self.counts, self.offsets, other.counts, other.offsets)
-        return self._with(*_rust.rle_subtract_pairs(*arrays, self.height, self.width))
+        return self._like(*_rust.rle_subtract_pairs(*arrays, self.height, self.width))
 
     def components(self, *, connectivity: Literal[4, 8] = 8) -> tuple[Masks, NDArray[np.int64]]:
         """The connected pieces of every mask, and ``(pieces,)`` int64: the mask each comes from.
@@ -240,7 +192,7 @@ class Masks:
         Pieces are in order of their mask, then of their first pixel in column-major order.
         """
         counts, offsets, parents = _rust.rle_components(*self._rle, connectivity)
-        return self._with(counts, offsets), parents
+        return self._like(counts, offsets), parents
 
     def fill_holes(
         self, *, max_area: int | None = None, connectivity: Literal[4, 8] = 4, at_border: bool = False
@@ -264,7 +216,7 @@ class Masks:
             ConfigError: a negative ``max_area``, or a ``connectivity`` that is neither 4 nor 8.
         """
         limit = 2**64 - 1 if max_area is None else max_area
-        return self._with(*_option(_rust.rle_fill_holes, *self._rle, connectivity, limit, at_border))
+        return self._like(*_option(_rust.rle_fill_holes, *self._rle, connectivity, limit, at_border))
 
     def remove_small(self, min_area: int, *, connectivity: Literal[4, 8] = 8, keep_largest: bool = False) -> Masks:
         """Each mask without its connected pieces of fewer than ``min_area`` pixels.
@@ -277,7 +229,7 @@ class Masks:
         Raises:
             ConfigError: a negative ``min_area``, or a ``connectivity`` that is neither 4 nor 8.
         """
-        return self._with(*_option(_rust.rle_remove_small, *self._rle, connectivity, min_area, keep_largest))
+        return self._like(*_option(_rust.rle_remove_small, *self._rle, connectivity, min_area, keep_largest))
 
     def crop(self, top: int, left: int, height: int, width: int) -> Masks:
         """The part of each mask in a window of ``height x width`` pixels from row ``top`` and column ``left`` on.
@@ -346,11 +298,25 @@ class Masks:
         polygons = [polygon.reshape(-1, 2) for polygon in np.split(coords, polygon_ends[:-1])] if len(coords) else []
         return [polygons[start:end] for start, end in pairwise([0, *mask_ends])]
 
-    def rasterize(self, frame: Frame, *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """``(N, low_res, low_res)`` float32, low-res frame: the mean of each mask over the on-image part of each cell.
+    @overload
+    def rasterize(
+        self, frame: Frame, *, hard: Literal[False] = False, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]: ...
+    @overload
+    def rasterize(
+        self, frame: Frame, *, hard: Literal[True], out: NDArray[np.bool_] | NDArray[np.uint8] | None = None
+    ) -> NDArray[np.bool_]: ...
+    def rasterize(self, frame: Frame, *, hard: bool = False, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """``(N, low_res, low_res)``, low-res frame: float32, the mean of each mask over the on-image part of each cell.
 
         Straight from the runs: no mask is unpacked. 0 where a cell lies off the image; :meth:`Frame.coverage` says how
-        much of it does not. Compare with 0.5 for hard targets. ``out`` as for :meth:`numpy`.
+        much of it does not. From polygons or packed masks, go through :meth:`from_polygons` or :meth:`from_packed`:
+        their runs cost less than the cells do.
+
+        Args:
+            frame: of the image the masks are of.
+            hard: bool instead, whether the mean is at least 0.5.
+            out: as for :meth:`numpy`, of the dtype that is returned, or uint8 for bool.
 
         Raises:
             ConfigError: a frame of another image size, or an ``out`` that does not fit.
@@ -361,30 +327,10 @@ class Masks:
                 where="frame",
             )
         grid = (*frame.cell, frame.spec.low_res)
+        if hard:
+            most: NDArray[np.uint8] = _option(_rust.rle_area_majority, *self._rle, *grid, out)
+            return most.view(np.bool_)
         return cast("NDArray[np.float32]", _option(_rust.rle_area_average, *self._rle, *grid, out))
-
-    def tobytes(self) -> bytes:
-        """Bytes that are equal exactly for equal batches, on every platform: what hashes of masks are taken of."""
-        counts, offsets = _rust.rle_canonical(*self._rle)
-        header = np.array([self.height, self.width, len(self)], "<i8")
-        return header.tobytes() + offsets.astype("<i8").tobytes() + counts.astype("<u4").tobytes()
-
-    @property
-    def _rle(self) -> tuple[NDArray[np.uint32], NDArray[np.int64], int, int]:
-        return self.counts, self.offsets, self.height, self.width
-
-    def _with(self, counts: NDArray[np.uint32], offsets: NDArray[np.int64]) -> Masks:
-        return Masks(self.height, self.width, counts, offsets)
-
-    def _check_partner(self, other: Masks) -> None:
-        same_size = (other.height, other.width) == (self.height, self.width)
-        if not same_size or len(other) not in (1, len(self)):
-            raise ConfigError(
-                f"{len(other)} masks of {other.height} x {other.width} do not pair with "
-                f"{len(self)} of {self.height} x {self.width} (height x width)",
-                where="other",
-                fix="same size, and as many masks or one",
-            )
 
 
 def _option(kernel: Callable[..., Any], *arguments: Any) -> Any:

@@ -44,7 +44,13 @@ def from_labels(labels: NDArray[np.integer], *, background: int = 0) -> tuple[Ma
     return Masks(labels.shape[0], labels.shape[1], counts, offsets), values
 
 
-def to_labels(masks: Masks, values: ArrayLike | None = None, *, background: int = 0) -> NDArray[np.int32]:
+def to_labels(
+    masks: Masks,
+    values: ArrayLike | None = None,
+    *,
+    background: int = 0,
+    out: NDArray[np.int32] | None = None,
+) -> NDArray[np.int32]:
     """``(H, W)`` int32, original frame: ``values[i]`` wherever mask ``i`` is, later masks over earlier ones.
 
     >>> to_labels(Masks.from_numpy(np.eye(2, dtype=bool)), [5]).tolist()
@@ -54,18 +60,19 @@ def to_labels(masks: Masks, values: ArrayLike | None = None, *, background: int 
         masks: ``N`` masks.
         values: ``(N,)`` whole numbers; 1 to ``N`` if left out.
         background: the value where no mask is.
+        out: C-contiguous int32 ``(H, W)``, written to and returned.
 
     Raises:
-        ConfigError: values that are not one whole number a mask.
+        ConfigError: values that are not one whole number a mask, or an ``out`` that does not fit.
     """
     chosen = np.arange(1, len(masks) + 1) if values is None else np.asarray(values)
     if not _fits(chosen):
         raise ConfigError(f"values are {chosen.tolist()}, expected whole numbers that fit int32", where="values")
     arrays = (masks.counts, masks.offsets, masks.height, masks.width)
     try:
-        return _rust.rle_to_labels(*arrays, np.ascontiguousarray(chosen, np.int32), background)
+        return _rust.rle_to_labels(*arrays, np.ascontiguousarray(chosen, np.int32), background, out)
     except (OverflowError, TypeError, ValueError) as error:
-        raise ConfigError(str(error), where="values") from None
+        raise ConfigError(str(error), where="values, background or out") from None
 
 
 def _fits(numbers: NDArray[Any]) -> bool:

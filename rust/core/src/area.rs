@@ -1,8 +1,12 @@
 //! Area average of masks on a coarse grid: the low-res training target, straight from the runs.
 
+use std::ops::Range;
+
+use crate::bits::check_output;
 use crate::error::{Error, Result};
-use crate::parallel::fill_items;
+use crate::parallel::{Pace, STEP, fill_items};
 use crate::rle::{Masks, Size};
+use crate::window::Window;
 
 /// A grid of `side` x `side` cells laid over the image from its top left corner; it may reach beyond the image.
 #[derive(Clone, Copy, Debug)]
@@ -36,38 +40,67 @@ const MAX_SIDE: usize = 65536;
 /// rounding of the cell size.
 const SLIVER: f64 = 1e-6;
 
-/// The mean of each mask over the on-image part of each cell, row-major `side` x `side` values a mask; 0 off the image.
+/// What `value` makes of the mean of each mask over the on-image part of each cell, row-major `side` x `side` values a
+/// mask, into `out`; the mean is 0 off the image.
 ///
 /// Pixel (x, y) covers [x, x + 1) x [y, y + 1). Each end of a foreground stretch of a column adds to one cell per
-/// column of cells, and the cells above it are filled by one prefix sum at the end: O(runs + columns covered + cells).
+/// column of cells, and the cells above it are filled by one sum from the bottom up: O(runs + columns covered + cells).
 ///
 /// # Errors
-/// None for masks that passed [`Masks::new`].
-pub fn area_average(masks: Masks<'_>, grid: Grid) -> Result<Vec<f32>> {
-    let size = masks.size();
-    let ends = row_ends(size, grid);
-    let weights = column_weights(size, grid);
-    let rows_on_image = extents(size.height(), grid.cell_height, grid.side);
-    let columns_on_image = extents(size.width(), grid.cell_width, grid.side);
+/// [`crate::BatchError::Output`] if `out` is not as long as the masks have cells.
+pub fn area_average_into<T: Copy + Send>(
+    masks: Masks<'_>,
+    grid: Grid,
+    value: impl Fn(f32) -> T + Sync,
+    out: &mut [T],
+) -> Result<()> {
     let cells = grid.side * grid.side;
-    let mut out = vec![0.0; masks.len() * cells];
-    let work = masks.len() * (cells + size.width()) + masks.run_count() * 10;
-    fill_items(&mut out, cells, work, |mask, sums: &mut Sums, out| {
-        sums.collect(masks, mask, &ends, &weights, grid.side);
-        for column in 0..grid.side {
-            let mut full = 0.0;
-            for row in (0..grid.side).rev() {
-                full += sums.full[column * (grid.side + 1) + row + 1];
-                let covered = sums.part[column * (grid.side + 1) + row] + full * grid.cell_height;
-                let on_image = rows_on_image[row] * columns_on_image[column];
-                if on_image > 0.0 {
-                    out[row * grid.side + column] = (covered / on_image).clamp(0.0, 1.0) as f32;
-                }
-            }
-        }
+    check_output(out, masks.len() * cells)?;
+    let work = masks.len() * (cells + masks.size().width()) + masks.run_count() * STEP;
+    let layout = Layout::new(masks.size(), grid);
+    fill_items(out, cells, work, |mask, sums: &mut Sums, out| {
+        out.fill(value(0.0));
+        let Some(window) = Window::around(masks, mask) else { return Ok(()) };
+        sums.collect(masks, mask, &layout.part(window), &layout)?;
+        sums.each(&layout, |cell, mean| out[cell] = value(mean as f32));
         Ok(())
-    })?;
-    Ok(out)
+    })
+}
+
+/// Where the pixels of an image lie on a grid.
+struct Layout {
+    grid: Grid,
+    ends: Vec<End>,
+    weights: ColumnWeights,
+    rows_on_image: Vec<f64>,
+    columns_on_image: Vec<f64>,
+}
+
+impl Layout {
+    fn new(size: Size, grid: Grid) -> Self {
+        Self {
+            grid,
+            ends: row_ends(size, grid),
+            weights: column_weights(size, grid),
+            rows_on_image: extents(size.height(), grid.cell_height, grid.side),
+            columns_on_image: extents(size.width(), grid.cell_width, grid.side),
+        }
+    }
+
+    /// The cells a window of the image lies in.
+    fn part(&self, window: Window) -> Part {
+        let cells = |x: usize| self.weights.first_cell[x].min(self.grid.side);
+        let last = window.x + window.width - 1;
+        let columns = cells(window.x)..cells(last) + self.weights.of(last).count();
+        Part { columns, rows: self.ends[window.y].row..self.ends[window.y + window.height].row + 1 }
+    }
+}
+
+/// Some cells of a grid; `rows` may hold the one below it.
+#[derive(Clone, Default)]
+struct Part {
+    rows: Range<usize>,
+    columns: Range<usize>,
 }
 
 /// A column of pixels from its top down to some row: `row` whole cells and `rest` pixels of the next.
@@ -131,9 +164,10 @@ fn extents(length: usize, cell: f64, side: usize) -> Vec<f64> {
     (0..side).map(extent).collect()
 }
 
-/// Foreground of one mask by cell, cells column by column with one row of cells below the grid.
+/// Foreground of one mask by cell, row by row, and one row more.
 #[derive(Default)]
 struct Sums {
+    cells: Part,
     /// Pixels of foreground in the cell in which a stretch ends, less those before one begins.
     part: Vec<f64>,
     /// Width of the stretches that end in this cell, less those that begin: what fills all cells above.
@@ -141,24 +175,49 @@ struct Sums {
 }
 
 impl Sums {
-    fn collect(&mut self, masks: Masks<'_>, mask: usize, ends: &[End], weights: &ColumnWeights, side: usize) {
+    fn collect(&mut self, masks: Masks<'_>, mask: usize, cells: &Part, layout: &Layout) -> Result<()> {
+        let (width, height) = (cells.columns.len(), masks.size().height());
         for sums in [&mut self.part, &mut self.full] {
             sums.clear();
-            sums.resize(side * (side + 1), 0.0);
+            sums.resize(width * (cells.rows.len() + 1), 0.0);
         }
-        let height = masks.size().height();
+        self.cells = cells.clone();
+        let mut pace = Pace::default();
         for (start, end) in masks.intervals(mask) {
             let (first, last) = (start / height, (end - 1) / height);
             for x in first..=last {
+                pace.steps(STEP)?;
                 let top = if x == first { start - x * height } else { 0 };
                 let bottom = if x == last { end - x * height } else { height };
-                let (top, bottom) = (ends[top], ends[bottom]);
-                for (column, overlap) in weights.of(x) {
-                    let base = column * (side + 1);
-                    self.part[base + bottom.row] += overlap * bottom.rest;
-                    self.full[base + bottom.row] += overlap;
-                    self.part[base + top.row] -= overlap * top.rest;
-                    self.full[base + top.row] -= overlap;
+                let (top, bottom) = (layout.ends[top], layout.ends[bottom]);
+                let rows = [top, bottom].map(|end| (end.row - cells.rows.start) * width);
+                for (column, overlap) in layout.weights.of(x) {
+                    let column = column - cells.columns.start;
+                    self.part[rows[1] + column] += overlap * bottom.rest;
+                    self.full[rows[1] + column] += overlap;
+                    self.part[rows[0] + column] -= overlap * top.rest;
+                    self.full[rows[0] + column] -= overlap;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Call `visit` with the index and the mean of every cell that may hold foreground.
+    fn each(&mut self, layout: &Layout, mut visit: impl FnMut(usize, f64)) {
+        let (Part { rows, columns }, Grid { side, cell_height, .. }) = (&self.cells, layout.grid);
+        let width = columns.len();
+        for row in (rows.start..rows.end.min(side)).rev() {
+            let start = (row - rows.start) * width;
+            let (here, below) = self.full[start..start + 2 * width].split_at_mut(width);
+            let parts = &self.part[start..start + width];
+            for (i, ((own, below), part)) in here.iter_mut().zip(below).zip(parts).enumerate() {
+                let on_image = layout.rows_on_image[row] * layout.columns_on_image[columns.start + i];
+                // What ends further down fills this cell; what ends here only those above it.
+                let covered = part + *below * cell_height;
+                *own += *below;
+                if on_image > 0.0 {
+                    visit(row * side + columns.start + i, (covered / on_image).clamp(0.0, 1.0));
                 }
             }
         }

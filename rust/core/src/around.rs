@@ -83,7 +83,7 @@ pub fn ring(masks: Masks<'_>, radius_px: f64) -> Result<MaskBuf> {
             }
         }
         let mut found = MaskBuf::default();
-        push_bits(words, part, blocks, &mut found);
+        push_bits(words, part, blocks, &mut found)?;
         out.push(size.pixels(), window.intervals(&found.counts, size));
         Ok(())
     })

@@ -54,7 +54,7 @@ impl<'a> Batch<'a> {
             Self::Bits(masks) => return Ok(masks.mask(mask)),
             Self::Runs(masks) => {
                 zeroed(scratch, 1, size)?;
-                draw(masks.runs(mask), size, scratch);
+                draw(masks.runs(mask), size, scratch)?;
             }
             Self::Bytes(pixels, _) => {
                 zeroed(scratch, 1, size)?;

@@ -159,6 +159,11 @@ pub(crate) fn mask_count(pixels: usize, size: Size) -> Result<usize> {
     Err(BatchError::Length { name: "pixels", found: pixels, expected: format!("a multiple of {stride}") }.into())
 }
 
+/// Check that a kernel's output is as long as its values.
+pub(crate) fn check_output<T>(out: &[T], expected: usize) -> Result<()> {
+    if out.len() == expected { Ok(()) } else { Err(BatchError::Output { found: out.len(), expected }.into()) }
+}
+
 /// One mask, from bytes to bits.
 struct Pack<'a> {
     pixels: &'a [u8],
@@ -244,12 +249,9 @@ pub(crate) fn threshold_row<L: Lanes>(lanes: L, logits: &[f32], threshold: f32, 
 /// # Errors
 /// [`BatchError::Output`] if `out` is not as long as the masks have pixels.
 pub fn unpack_into(bits: Bits<'_>, out: &mut [u8]) -> Result<()> {
-    let size = bits.size();
-    let expected = bits.len() * size.pixels();
-    if out.len() != expected {
-        return Err(BatchError::Output { found: out.len(), expected }.into());
-    }
-    fill_items(out, size.pixels(), expected / 32, |mask, (): &mut (), out| {
+    let (size, work) = (bits.size(), out.len() / 32);
+    check_output(out, bits.len() * size.pixels())?;
+    fill_items(out, size.pixels(), work, |mask, (): &mut (), out| {
         run(Unpack { words: bits.mask(mask), size, out });
         Ok(())
     })

@@ -30,8 +30,7 @@ pub fn boundaries(masks: Batch<'_>, distance: usize) -> Result<MaskBuf> {
         for (row, band_row) in rows.zip(band.words.chunks_exact(band.row_words.max(1))) {
             row[band.left..band.left + band.width].copy_from_slice(&band_row[..band.width]);
         }
-        push_bits(words, size, blocks, out);
-        Ok(())
+        push_bits(words, size, blocks, out)
     })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::bits::{WORD, unpack_row};
 use crate::error::{Error, Result};
+use crate::parallel::Pace;
 use crate::rle::Size;
 use crate::simd::{Kernel, Lanes, run};
 use crate::window::Window;
@@ -46,12 +47,45 @@ impl<'a> Canvas<'a> {
     }
 
     /// Have every row take over the row above: from what was toggled to pixels.
-    pub(crate) fn descend(&mut self) {
-        let row_words = self.row_words;
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub(crate) fn descend(&mut self) -> Result<()> {
+        let (row_words, mut pace) = (self.row_words, Pace::default());
         for y in 1..self.window.height {
+            pace.steps(row_words)?;
             let (above, row) = self.words[(y - 1) * row_words..(y + 1) * row_words].split_at_mut(row_words);
             row.iter_mut().zip(above).for_each(|(word, above)| *word ^= *above);
         }
+        Ok(())
+    }
+
+    /// A pixel of the window is foreground.
+    #[inline(always)]
+    pub(crate) fn set(&mut self, column: usize, row: usize) {
+        let (column, row) = (column - self.window.x, row - self.window.y);
+        self.words[row * self.row_words + column / WORD] |= 1 << (column % WORD);
+    }
+
+    /// The pixels of a row of the window from column `left` to `right`, both in it, are foreground.
+    pub(crate) fn set_row(&mut self, row: usize, left: usize, right: usize) {
+        let (left, right) = (left - self.window.x, right - self.window.x);
+        let start = (row - self.window.y) * self.row_words;
+        let (first, last) = (u64::MAX << (left % WORD), u64::MAX >> (WORD - 1 - right % WORD));
+        match &mut self.words[start + left / WORD..=start + right / WORD] {
+            [word] => *word |= first & last,
+            [start, between @ .., end] => {
+                *start |= first;
+                between.fill(u64::MAX);
+                *end |= last;
+            }
+            [] => {}
+        }
+    }
+
+    /// The window, and its packed rows.
+    pub(crate) fn parts(&self) -> (Window, &[u64]) {
+        (self.window, self.words)
     }
 
     /// The smallest window around `part`, which lies in this one, whose rows begin where a word does.
@@ -74,8 +108,11 @@ impl<'a> Canvas<'a> {
     }
 
     /// Write to the image `out`, row-major, one byte (0 or 1) a pixel; `blank`: all of it is 0 already.
-    pub(crate) fn write(&self, size: Size, blank: bool, out: &mut [u8]) {
-        run(Write { canvas: self, size, blank, out });
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub(crate) fn write(&self, size: Size, blank: bool, out: &mut [u8]) -> Result<()> {
+        run(Write { canvas: self, size, blank, out })
     }
 }
 
@@ -87,10 +124,10 @@ struct Write<'a> {
 }
 
 impl Kernel for Write<'_> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
+    fn run<L: Lanes>(self, lanes: L) -> Result<()> {
         let Self { canvas: Canvas { window, row_words, words }, size, blank, out } = self;
         let (before, rest) = out.split_at_mut(window.y * size.width());
         let (rows, after) = rest.split_at_mut(window.height * size.width());
@@ -100,7 +137,9 @@ impl Kernel for Write<'_> {
             }
         };
         blanks(before);
+        let mut pace = Pace::default();
         for (words, row) in words.chunks_exact((*row_words).max(1)).zip(rows.chunks_exact_mut(size.width())) {
+            pace.steps(size.row_words() * 4)?;
             let (before, rest) = row.split_at_mut(window.x);
             let (row, after) = rest.split_at_mut(window.width);
             blanks(before);
@@ -108,5 +147,6 @@ impl Kernel for Write<'_> {
             blanks(after);
         }
         blanks(after);
+        Ok(())
     }
 }

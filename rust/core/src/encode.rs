@@ -3,10 +3,10 @@
 //! Both ways go through packed rows and the places where a pixel differs from the one above it: a blob has few of them,
 //! however large it is.
 
-use crate::bits::{BitBuf, Bits, WORD, mask_count, pack_mask, transpose, zeroed};
+use crate::bits::{Bits, WORD, check_output, mask_count, pack_mask, transpose, zeroed};
 use crate::canvas::Canvas;
-use crate::error::{BatchError, Result};
-use crate::parallel::fill_items;
+use crate::error::Result;
+use crate::parallel::{Pace, fill_items};
 use crate::rle::{MaskBuf, Masks, Size, Toggles, intervals};
 use crate::simd::{Kernel, Lanes, run};
 use crate::window::Window;
@@ -24,8 +24,7 @@ pub fn encode(pixels: &[u8], size: Size) -> Result<MaskBuf> {
         let (words, blocks) = scratch;
         zeroed(words, 1, size)?;
         let pixels = &pixels[mask * stride..(mask + 1) * stride];
-        run(Encode { pixels, words, size, blocks, out: Toggles::new(out) });
-        Ok(())
+        run(Encode { pixels, words, size, blocks, out: Toggles::new(out) })
     })
 }
 
@@ -39,14 +38,16 @@ pub fn encode(pixels: &[u8], size: Size) -> Result<MaskBuf> {
 pub fn encode_bits(masks: Bits<'_>) -> Result<MaskBuf> {
     let size = masks.size();
     MaskBuf::build(masks.len(), masks.len() * size.mask_words() * 2, |mask, blocks: &mut Blocks, out| {
-        push_bits(masks.mask(mask), size, blocks, out);
-        Ok(())
+        push_bits(masks.mask(mask), size, blocks, out)
     })
 }
 
 /// Append one packed mask.
-pub(crate) fn push_bits(words: &[u64], size: Size, blocks: &mut Blocks, out: &mut MaskBuf) {
-    run(EncodeBits { words, size, blocks, out: Toggles::new(out) });
+///
+/// # Errors
+/// [`crate::Error::Interrupted`].
+pub(crate) fn push_bits(words: &[u64], size: Size, blocks: &mut Blocks, out: &mut MaskBuf) -> Result<()> {
+    run(EncodeBits { words, size, blocks, out: Toggles::new(out) })
 }
 
 /// One mask, from bytes over `words` to runs.
@@ -59,12 +60,18 @@ struct Encode<'a> {
 }
 
 impl Kernel for Encode<'_> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
-        pack_mask(lanes, self.pixels, self.size, self.words);
-        find_runs(self.words, self.size, self.blocks, self.out);
+    fn run<L: Lanes>(self, lanes: L) -> Result<()> {
+        let Self { pixels, words, size, blocks, out } = self;
+        let mut pace = Pace::default();
+        let rows = pixels.chunks(WORD * size.width()).zip(words.chunks_mut(WORD * size.row_words()));
+        for (pixels, words) in rows {
+            pace.steps(words.len() * 4)?;
+            pack_mask(lanes, pixels, size, words);
+        }
+        find_runs(words, size, blocks, out)
     }
 }
 
@@ -77,11 +84,11 @@ struct EncodeBits<'a> {
 }
 
 impl Kernel for EncodeBits<'_> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, _: L) {
-        find_runs(self.words, self.size, self.blocks, self.out);
+    fn run<L: Lanes>(self, _: L) -> Result<()> {
+        find_runs(self.words, self.size, self.blocks, self.out)
     }
 }
 
@@ -95,9 +102,11 @@ pub(crate) struct Blocks {
 }
 
 #[inline(always)]
-fn find_runs(words: &[u64], size: Size, blocks: &mut Blocks, mut out: Toggles<'_>) {
+fn find_runs(words: &[u64], size: Size, blocks: &mut Blocks, mut out: Toggles<'_>) -> Result<()> {
+    let mut pace = Pace::default();
     let (height, row_words) = (size.height(), size.row_words());
     for strip in 0..row_words {
+        pace.steps(height)?;
         blocks.changes.clear();
         blocks.tops.clear();
         let mut changed = 0;
@@ -120,6 +129,7 @@ fn find_runs(words: &[u64], size: Size, blocks: &mut Blocks, mut out: Toggles<'_
         while changed != 0 {
             let column = changed.trailing_zeros() as usize;
             changed &= changed - 1;
+            pace.steps(blocks.tops.len() * 16)?;
             let top = (strip * WORD + column) * height;
             let mut odd = false;
             for (block, &block_top) in blocks.changes.iter().zip(&blocks.tops) {
@@ -137,28 +147,31 @@ fn find_runs(words: &[u64], size: Size, blocks: &mut Blocks, mut out: Toggles<'_
         }
     }
     out.finish(size.pixels());
+    Ok(())
 }
 
-/// Decode masks to packed bits.
+/// Decode masks into `out`, packed, mask after mask.
 ///
 /// O(runs + pixels / 64): as [`decode_into`].
 ///
 /// # Errors
-/// [`crate::Error::Memory`] if there is not enough for them.
-pub fn decode_bits(masks: Masks<'_>) -> Result<BitBuf> {
+/// [`BatchError::Output`] if `out` is not as long as the packed masks.
+pub fn decode_bits_into(masks: Masks<'_>, out: &mut [u64]) -> Result<()> {
     let size = masks.size();
-    let mut bits = BitBuf::zeros(masks.len(), size)?;
-    let work = masks.len() * size.mask_words() + masks.run_count() * 4;
-    bits.fill(work, |mask, (): &mut (), words| {
-        draw(masks.runs(mask), size, words);
-        Ok(())
-    })?;
-    Ok(bits)
+    check_output(out, masks.len() * size.mask_words())?;
+    let work = out.len() + masks.run_count() * 4;
+    fill_items(out, size.mask_words(), work, |mask, (): &mut (), words| {
+        words.fill(0);
+        draw(masks.runs(mask), size, words)
+    })
 }
 
 /// Draw one mask over `words`, which must be zero.
-pub(crate) fn draw(runs: &[u32], size: Size, words: &mut [u64]) {
-    draw_on(runs, size, &mut Canvas::whole(size, words));
+///
+/// # Errors
+/// [`crate::Error::Interrupted`].
+pub(crate) fn draw(runs: &[u32], size: Size, words: &mut [u64]) -> Result<()> {
+    draw_on(runs, size, &mut Canvas::whole(size, words))
 }
 
 /// Decode masks into `out`, row-major, one byte (0 or 1) a pixel, mask after mask. `blank`: all of `out` is 0 already,
@@ -171,22 +184,19 @@ pub(crate) fn draw(runs: &[u32], size: Size, words: &mut [u64]) {
 /// [`BatchError::Output`] if `out` is not as long as the masks have pixels; [`crate::Error::Memory`].
 pub fn decode_into(masks: Masks<'_>, blank: bool, out: &mut [u8]) -> Result<()> {
     let size = masks.size();
-    let expected = masks.len() * size.pixels();
-    if out.len() != expected {
-        return Err(BatchError::Output { found: out.len(), expected }.into());
-    }
-    let work = expected / 16 + masks.run_count() * 4;
+    check_output(out, masks.len() * size.pixels())?;
+    let work = out.len() / 16 + masks.run_count() * 4;
     fill_items(out, size.pixels(), work, |mask, words: &mut Vec<u64>, out| {
         let window = Window::around(masks, mask).unwrap_or_default();
         let mut canvas = Canvas::blank(window, words, size)?;
-        draw_on(masks.runs(mask), size, &mut canvas);
-        canvas.write(size, blank, out);
-        Ok(())
+        draw_on(masks.runs(mask), size, &mut canvas)?;
+        canvas.write(size, blank, out)
     })
 }
 
 /// Draw one mask on a canvas it lies in.
-fn draw_on(runs: &[u32], size: Size, canvas: &mut Canvas<'_>) {
+fn draw_on(runs: &[u32], size: Size, canvas: &mut Canvas<'_>) -> Result<()> {
+    let mut pace = Pace::default();
     let height = size.height();
     // The column the last position lies in, and where it begins.
     let (mut column, mut top) = (0, 0);
@@ -194,6 +204,7 @@ fn draw_on(runs: &[u32], size: Size, canvas: &mut Canvas<'_>) {
         while start >= top + height {
             (column, top) = (column + 1, top + height);
         }
+        pace.steps(1 + (end - start) / height)?;
         canvas.toggle(column, start - top);
         while end > top + height {
             (column, top) = (column + 1, top + height);
@@ -201,5 +212,5 @@ fn draw_on(runs: &[u32], size: Size, canvas: &mut Canvas<'_>) {
         }
         canvas.toggle(column, end - top);
     }
-    canvas.descend();
+    canvas.descend()
 }

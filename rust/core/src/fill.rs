@@ -5,8 +5,11 @@
 //! row, those that leave the image between the points where it cuts them off, rounded to pixels: hence what lies outside
 //! of the image may bend what lies inside, and does so here as there.
 
-use crate::bits::WORD;
+use crate::canvas::Canvas;
+use crate::error::Result;
+use crate::parallel::{Pace, STEP};
 use crate::rle::Size;
+use crate::window::Window;
 
 /// Fractional bits of an x.
 const SHIFT: u32 = 16;
@@ -22,8 +25,26 @@ struct Edge {
     step: i64,
 }
 
-/// Fill the polygons into `words`, the packed rows of an image.
-pub(crate) fn fill<'a>(polygons: impl Iterator<Item = &'a [f64]>, size: Size, words: &mut [u64]) {
+/// What the polygons fill lies in: outlines are drawn, and reach furthest.
+pub(crate) fn reach<'a>(polygons: impl Iterator<Item = &'a [f64]>, size: Size) -> Window {
+    let (right, bottom) = (size.width() as i64 - 1, size.height() as i64 - 1);
+    let start = (i64::MAX, i64::MIN, i64::MAX, i64::MIN);
+    let points = polygons.flat_map(|polygon| polygon.as_chunks::<2>().0).map(|point| point.map(|v| v as i64));
+    let (left, end, top, low) =
+        points.fold(start, |(left, end, top, low), [x, y]| (left.min(x), end.max(x), top.min(y), low.max(y)));
+    if left > right || end < 0 || top > bottom || low < 0 {
+        return Window::default();
+    }
+    let (x, y) = (left.max(0) as usize, top.max(0) as usize);
+    Window { x, y, width: end.min(right) as usize + 1 - x, height: low.min(bottom) as usize + 1 - y }
+}
+
+/// Fill the polygons on a canvas that holds what they [`reach`].
+///
+/// # Errors
+/// [`crate::Error::Interrupted`].
+pub(crate) fn fill<'a>(polygons: impl Iterator<Item = &'a [f64]>, size: Size, canvas: &mut Canvas<'_>) -> Result<()> {
+    let mut pace = Pace::default();
     let mut edges: Vec<Edge> = Vec::new();
     for polygon in polygons {
         let (points, _) = polygon.as_chunks::<2>();
@@ -33,7 +54,7 @@ pub(crate) fn fill<'a>(polygons: impl Iterator<Item = &'a [f64]>, size: Size, wo
             let to = pixel(point);
             let clipped = clip(size, from, to);
             if let (true, ends) = clipped {
-                line(ends, size, words);
+                line(ends, canvas);
             }
             edges.extend(Edge::new(from, to, clipped.1));
             from = to;
@@ -45,6 +66,7 @@ pub(crate) fn fill<'a>(polygons: impl Iterator<Item = &'a [f64]>, size: Size, wo
     let (mut next, mut active, mut crossings) = (0, Vec::new(), Vec::new());
     let first = edges.first().map_or(height, |edge| edge.top.max(0));
     for y in first..height {
+        pace.steps(STEP + active.len())?;
         active.retain(|&edge: &usize| edges[edge].bottom > y);
         while edges.get(next).is_some_and(|edge| edge.top <= y) {
             active.extend((edges[next].bottom > y).then_some(next));
@@ -53,13 +75,16 @@ pub(crate) fn fill<'a>(polygons: impl Iterator<Item = &'a [f64]>, size: Size, wo
         crossings.clear();
         crossings.extend(active.iter().map(|&edge| edges[edge].at(y)));
         crossings.sort_unstable();
-        let row = &mut words[y as usize * size.row_words()..][..size.row_words()];
         for &[left, right] in crossings.as_chunks::<2>().0 {
             // From the first pixel not left of the one to the last not right of the other.
             let (left, right) = (left.saturating_add((1 << SHIFT) - 1) >> SHIFT, right >> SHIFT);
-            set(row, left.max(0), right.min(size.width() as i64 - 1));
+            let (left, right) = (left.max(0), right.min(size.width() as i64 - 1));
+            if left <= right {
+                canvas.set_row(y as usize, left as usize, right as usize);
+            }
         }
     }
+    Ok(())
 }
 
 impl Edge {
@@ -124,34 +149,16 @@ fn clip(size: Size, mut from: Pixel, mut to: Pixel) -> (bool, [Pixel; 2]) {
 }
 
 /// Draw an 8-connected line between two pixels of the image (Bresenham, from left to right).
-fn line([from, to]: [Pixel; 2], size: Size, words: &mut [u64]) {
+fn line([from, to]: [Pixel; 2], canvas: &mut Canvas<'_>) {
     let ([mut x, mut y], [x1, y1]) = if from[0] <= to[0] { (from, to) } else { (to, from) };
     let (width, height, down) = (x1 - x, (y1 - y).abs(), (y1 - y).signum());
     let (long, short) = (width.max(height), width.min(height));
     let mut error = long - 2 * short;
     for _ in 0..=long {
-        words[y as usize * size.row_words() + x as usize / WORD] |= 1 << (x as usize % WORD);
+        canvas.set(x as usize, y as usize);
         let both = error < 0;
         error += if both { 2 * (long - short) } else { -2 * short };
         (x, y) =
             if height > width { (x + i64::from(both), y + down) } else { (x + 1, y + if both { down } else { 0 }) };
-    }
-}
-
-/// Set the pixels from `left` to `right` of a row, both included.
-fn set(row: &mut [u64], left: i64, right: i64) {
-    if left > right {
-        return;
-    }
-    let (left, right) = (left as usize, right as usize);
-    let (first, last) = (u64::MAX << (left % WORD), u64::MAX >> (WORD - 1 - right % WORD));
-    match &mut row[left / WORD..=right / WORD] {
-        [word] => *word |= first & last,
-        [start, between @ .., end] => {
-            *start |= first;
-            between.fill(u64::MAX);
-            *end |= last;
-        }
-        [] => {}
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::bits::{WORD, zeroed};
+use crate::bits::{WORD, check_output, zeroed};
 use crate::encode::draw;
 use crate::error::{BatchError, Result};
-use crate::parallel::each_item;
+use crate::parallel::{Pace, STEP, each_item};
 use crate::rle::{MaskBuf, Masks, Size};
 
 /// One mask for every value of `labels` but `background`, and the values, rising.
@@ -20,7 +20,7 @@ pub fn from_labels(labels: &[i32], size: Size, background: i32) -> Result<(MaskB
         let expected = size.pixels().to_string();
         return Err(BatchError::Length { name: "labels", found: labels.len(), expected }.into());
     }
-    let changes = changes(labels, width, background);
+    let changes = changes(labels, width, background)?;
     let mut ends = vec![0usize; width + 1];
     changes.iter().for_each(|change| ends[change.x as usize + 1] += 1);
     (0..width).for_each(|x| ends[x + 1] += ends[x]);
@@ -31,7 +31,9 @@ pub fn from_labels(labels: &[i32], size: Size, background: i32) -> Result<(MaskB
         *place += 1;
     }
     let mut found: HashMap<i32, Vec<(usize, usize)>> = HashMap::new();
+    let mut pace = Pace::default();
     for (i, change) in sorted.iter().enumerate() {
+        pace.steps(STEP)?;
         let next = sorted.get(i + 1).filter(|next| next.x == change.x);
         let end = next.map_or(height, |next| next.y as usize);
         if change.label != background {
@@ -56,12 +58,13 @@ struct Change {
     label: i32,
 }
 
-fn changes(labels: &[i32], width: usize, background: i32) -> Vec<Change> {
+fn changes(labels: &[i32], width: usize, background: i32) -> Result<Vec<Change>> {
     const STRETCH: usize = 16;
     let top = vec![background; width];
     let mut above = &top[..];
-    let mut changes = Vec::new();
+    let (mut changes, mut pace) = (Vec::new(), Pace::default());
     for (y, row) in labels.chunks_exact(width).enumerate() {
+        pace.steps(width)?;
         for (i, (row, above)) in row.chunks(STRETCH).zip(above.chunks(STRETCH)).enumerate() {
             if row == above {
                 continue;
@@ -72,7 +75,7 @@ fn changes(labels: &[i32], width: usize, background: i32) -> Vec<Change> {
         }
         above = row;
     }
-    changes
+    Ok(changes)
 }
 
 /// Write `values[i]` wherever mask `i` is, later masks over earlier ones, and `background` where none is.
@@ -86,15 +89,14 @@ pub fn to_labels(masks: Masks<'_>, values: &[i32], background: i32, out: &mut [i
         let expected = masks.len().to_string();
         return Err(BatchError::Length { name: "values", found: values.len(), expected }.into());
     }
-    if out.len() != size.pixels() {
-        return Err(BatchError::Output { found: out.len(), expected: size.pixels() }.into());
-    }
+    check_output(out, size.pixels())?;
     out.fill(background);
-    let mut words = Vec::new();
+    let (mut words, mut pace) = (Vec::new(), Pace::default());
     each_item(masks.len(), |mask| {
         zeroed(&mut words, 1, size)?;
-        draw(masks.runs(mask), size, &mut words);
+        draw(masks.runs(mask), size, &mut words)?;
         for (row, words) in out.chunks_exact_mut(size.width()).zip(words.chunks_exact(size.row_words())) {
+            pace.steps(row.len())?;
             for (pixels, &word) in row.chunks_mut(WORD).zip(words) {
                 paint(pixels, word, values[mask]);
             }

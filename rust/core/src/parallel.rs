@@ -1,14 +1,15 @@
 //! Spreading a batch over threads that live only for one call.
 //!
 //! Scoped threads, not a pool: a process forked after a call (a data loader's worker) inherits nothing that could hang.
-//! Threads take shares of the batch as they get done; which one takes which never shows in a result. Between two items
-//! the calling thread asks now and then whether to go on, see [`on_pause`].
+//! Threads take shares of the batch as they get done; which one takes which never shows in a result. Between two items,
+//! and within an item that may be huge, the calling thread asks now and then whether to go on, see [`on_pause`].
 
+use std::cell::{Cell, OnceCell};
 use std::mem;
 use std::num::NonZero;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,32 +33,52 @@ pub fn thread_count() -> usize {
 
 static GO_ON: OnceLock<fn() -> bool> = OnceLock::new();
 
-/// Have `go_on` asked every 100 ms, on the thread that called the kernel, between two items of a batch: if it says no,
-/// the kernel stops with [`Error::Interrupted`]. Set once for the process; later calls change nothing.
+/// Have `go_on` asked every 100 ms, on the thread that called the kernel: if it says no, the kernel stops with [`Error::Interrupted`]. Set once for the process; later calls change nothing.
 pub fn on_pause(go_on: fn() -> bool) {
     GO_ON.get_or_init(|| go_on);
 }
 
-/// Whether the calling thread has to stop.
-struct Watch<'a> {
-    stop: &'a AtomicBool,
-    asks: bool,
-    last: Instant,
+thread_local! {
+    /// Set on the threads that a kernel starts: whether they have to stop.
+    static STOP: OnceCell<Arc<AtomicBool>> = const { OnceCell::new() };
+    /// When this thread asked last.
+    static ASKED: Cell<Instant> = Cell::new(Instant::now());
 }
 
-impl<'a> Watch<'a> {
-    fn new(stop: &'a AtomicBool, asks: bool) -> Self {
-        Self { stop, asks, last: Instant::now() }
-    }
+/// Whether the kernel on this thread may go on; see [`on_pause`].
+///
+/// # Errors
+/// [`Error::Interrupted`] if not.
+pub(crate) fn check() -> Result<()> {
+    let stop = STOP.with(|stop| stop.get().map_or_else(is_stopped, |stop| stop.load(Ordering::Relaxed)));
+    if stop { Err(Error::Interrupted) } else { Ok(()) }
+}
 
-    fn check(&mut self) -> Result<()> {
-        if self.asks && self.last.elapsed() >= PAUSE {
-            self.last = Instant::now();
-            if GO_ON.get().is_some_and(|go_on| !go_on()) {
-                self.stop.store(true, Ordering::Relaxed);
-            }
+fn is_stopped() -> bool {
+    if ASKED.get().elapsed() < PAUSE {
+        return false;
+    }
+    ASKED.set(Instant::now());
+    GO_ON.get().is_some_and(|go_on| !go_on())
+}
+
+/// Counts the elementary steps of an item that may be huge, and checks every million.
+#[derive(Default)]
+pub(crate) struct Pace(usize);
+
+impl Pace {
+    /// So many steps are about to be done.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`], see [`check`].
+    #[inline(always)]
+    pub(crate) fn steps(&mut self, count: usize) -> Result<()> {
+        self.0 += count;
+        if self.0 < 1 << 20 {
+            return Ok(());
         }
-        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+        self.0 = 0;
+        check()
     }
 }
 
@@ -68,20 +89,20 @@ fn share_out<S>(
     shares: usize,
     threads: usize,
     start: impl Fn() -> S + Sync,
-    work_on: impl Fn(usize, &mut S, &mut Watch<'_>) -> Result<()> + Sync,
+    work_on: impl Fn(usize, &mut S) -> Result<()> + Sync,
 ) -> Result<()> {
-    let stop = AtomicBool::new(false);
+    let stop = Arc::new(AtomicBool::new(false));
     let next = AtomicUsize::new(0);
     let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
-    let run = |asks: bool| {
-        let mut watch = Watch::new(&stop, asks);
+    let run = || {
         let mut kept = start();
         loop {
             let share = next.fetch_add(1, Ordering::Relaxed);
             if share >= shares {
                 return;
             }
-            if let Err(error) = work_on(share, &mut kept, &mut watch) {
+            if let Err(error) = work_on(share, &mut kept) {
+                stop.fetch_or(error == Error::Interrupted, Ordering::Relaxed);
                 let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
                 if failed.as_ref().is_none_or(|&(first, _)| share < first) {
                     *failed = Some((share, error));
@@ -93,9 +114,14 @@ fn share_out<S>(
         }
     };
     thread::scope(|scope| {
-        let run = &run;
-        let spawned: Vec<_> = (1..threads.min(shares)).map(|_| scope.spawn(move || run(false))).collect();
-        run(true);
+        let (run, stop) = (&run, &stop);
+        let start = || {
+            STOP.with(|thread| _ = thread.set(Arc::clone(stop)));
+            run();
+        };
+        let spawned: Vec<_> = (1..threads.min(shares)).map(|_| scope.spawn(start)).collect();
+        ASKED.set(Instant::now());
+        run();
         for thread in spawned {
             if let Err(panic) = thread.join() {
                 std::panic::resume_unwind(panic);
@@ -117,10 +143,8 @@ fn plan(count: usize, work: usize) -> (usize, usize) {
 
 /// Do the items of `0..count` one after the other on this thread.
 pub(crate) fn each_item(count: usize, mut work_on: impl FnMut(usize) -> Result<()>) -> Result<()> {
-    let stop = AtomicBool::new(false);
-    let mut watch = Watch::new(&stop, true);
     (0..count).try_for_each(|item| {
-        watch.check()?;
+        check()?;
         work_on(item)
     })
 }
@@ -135,10 +159,10 @@ pub(crate) fn map_items<T: Default + Send, S: Default>(
 ) -> Result<Vec<T>> {
     let (threads, share) = plan(count, work);
     let slots: Vec<Mutex<T>> = (0..count.div_ceil(share)).map(|_| Mutex::default()).collect();
-    share_out(slots.len(), threads, S::default, |i, kept: &mut S, watch| {
+    share_out(slots.len(), threads, S::default, |i, kept: &mut S| {
         let mut part = T::default();
         for item in range(i, share, count) {
-            watch.check()?;
+            check()?;
             work_on(item, kept, &mut part)?;
         }
         *slots[i].lock().unwrap_or_else(PoisonError::into_inner) = part;
@@ -160,10 +184,10 @@ pub(crate) fn fill_items<T: Send, S: Default>(
     }
     let (threads, share) = plan(count, work);
     let slots: Vec<Mutex<&mut [T]>> = out.chunks_mut(share * stride).map(Mutex::new).collect();
-    share_out(slots.len(), threads, S::default, |i, kept: &mut S, watch| {
+    share_out(slots.len(), threads, S::default, |i, kept: &mut S| {
         let values = mem::take(&mut *slots[i].lock().unwrap_or_else(PoisonError::into_inner));
         for (item, values) in range(i, share, count).zip(values.chunks_mut(stride)) {
-            watch.check()?;
+            check()?;
             fill(item, kept, values)?;
         }
         Ok(())
@@ -179,8 +203,8 @@ pub(crate) fn take_items<T: Send, S: Default>(
     work_on: impl Fn(usize, &mut S, T) -> Result<()> + Sync,
 ) -> Result<()> {
     let slots: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
-    share_out(slots.len(), threads, S::default, |i, kept: &mut S, watch| {
-        watch.check()?;
+    share_out(slots.len(), threads, S::default, |i, kept: &mut S| {
+        check()?;
         let item = slots[i].lock().unwrap_or_else(PoisonError::into_inner).take();
         item.map_or(Ok(()), |item| work_on(i, kept, item))
     })

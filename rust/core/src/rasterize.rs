@@ -15,13 +15,13 @@
 //!
 //! [`Rule::PixelCenter`] takes the pixels whose centre lies inside, as rasterio and GDAL do.
 
-use crate::bits::{BitBuf, zeroed};
+use crate::bits::check_output;
 use crate::canvas::Canvas;
 use crate::columns::Columns;
 use crate::edges::{Coco, Edge, PixelCenter, cross_all, gather};
 use crate::encode::{Blocks, push_bits};
-use crate::error::{BatchError, Result};
-use crate::fill::fill;
+use crate::error::Result;
+use crate::fill::{fill, reach};
 use crate::parallel::fill_items;
 use crate::polygon::Polygons;
 use crate::rle::{MaskBuf, Size};
@@ -53,15 +53,15 @@ pub fn rasterize(polygons: Polygons<'_>, size: Size, rule: Rule) -> Result<MaskB
     }
 }
 
-/// One packed mask an object: the union of its polygons.
+/// One packed mask an object into `out`: the union of its polygons.
 ///
 /// # Errors
-/// [`crate::Error::Memory`]; nothing else for polygons that passed [`Polygons::new`].
-pub fn rasterize_bits(polygons: Polygons<'_>, size: Size, rule: Rule) -> Result<BitBuf> {
+/// [`crate::BatchError::Output`] if `out` is not as long as the packed masks; [`crate::Error::Memory`].
+pub fn rasterize_bits_into(polygons: Polygons<'_>, size: Size, rule: Rule, out: &mut [u64]) -> Result<()> {
     match rule {
-        Rule::Coco => to_bits::<Coco>(polygons, size),
-        Rule::PixelCenter => to_bits::<PixelCenter>(polygons, size),
-        Rule::OpenCv => filled_to_bits(polygons, size),
+        Rule::Coco => to_bits::<Coco>(polygons, size, out),
+        Rule::PixelCenter => to_bits::<PixelCenter>(polygons, size, out),
+        Rule::OpenCv => filled_to_bits(polygons, size, out),
     }
 }
 
@@ -69,7 +69,7 @@ pub fn rasterize_bits(polygons: Polygons<'_>, size: Size, rule: Rule) -> Result<
 /// is 0 already, which saves writing what lies around the objects.
 ///
 /// # Errors
-/// [`BatchError::Output`] if `out` is not as long as the masks have pixels; [`crate::Error::Memory`].
+/// [`crate::BatchError::Output`] if `out` is not as long as the masks have pixels; [`crate::Error::Memory`].
 pub fn rasterize_into(polygons: Polygons<'_>, size: Size, rule: Rule, blank: bool, out: &mut [u8]) -> Result<()> {
     match rule {
         Rule::Coco => to_bytes::<Coco>(polygons, size, blank, out),
@@ -126,18 +126,18 @@ fn collect<'a, E: Edge>(edges: &[E], size: Size, columns: &'a mut Columns) -> Re
     Ok(columns.sorted())
 }
 
-fn to_bits<E: Edge>(polygons: Polygons<'_>, size: Size) -> Result<BitBuf> {
-    let mut bits = BitBuf::zeros(polygons.len(), size)?;
-    let work = polygons.work() + polygons.len() * size.mask_words();
-    bits.fill(work, |object, scratch: &mut Part<E>, words| {
+fn to_bits<E: Edge>(polygons: Polygons<'_>, size: Size, out: &mut [u64]) -> Result<()> {
+    check_output(out, polygons.len() * size.mask_words())?;
+    let work = polygons.work() + out.len();
+    fill_items(out, size.mask_words(), work, |object, scratch: &mut Part<E>, words| {
+        words.fill(0);
         let mut canvas = Canvas::whole(size, words);
         polygons.of(object).try_for_each(|polygon| scratch.unite(polygon, size, &mut canvas))
-    })?;
-    Ok(bits)
+    })
 }
 
 fn to_bytes<E: Edge>(polygons: Polygons<'_>, size: Size, blank: bool, out: &mut [u8]) -> Result<()> {
-    check_output(polygons, size, out)?;
+    check_output(out, polygons.len() * size.pixels())?;
     fill_items(
         out,
         size.pixels(),
@@ -148,46 +148,46 @@ fn to_bytes<E: Edge>(polygons: Polygons<'_>, size: Size, blank: bool, out: &mut 
             let window = windows.reduce(Window::hull).unwrap_or_default();
             let mut canvas = Canvas::blank(window, words, size)?;
             polygons.of(object).try_for_each(|polygon| part.unite(polygon, size, &mut canvas))?;
-            canvas.write(size, blank, out);
-            Ok(())
+            canvas.write(size, blank, out)
         },
     )
 }
 
 fn filled_to_runs(polygons: Polygons<'_>, size: Size) -> Result<MaskBuf> {
-    let work = polygons.work() + polygons.len() * size.mask_words() * 2;
-    MaskBuf::build(polygons.len(), work, |object, scratch: &mut (Vec<u64>, Blocks), out| {
+    MaskBuf::build(polygons.len(), polygons.work() * 2, |object, scratch: &mut (Vec<u64>, Blocks), out| {
         let (words, blocks) = scratch;
-        zeroed(words, 1, size)?;
-        fill(polygons.of(object), size, words);
-        push_bits(words, size, blocks, out);
+        let canvas = filled(polygons, object, size, words)?;
+        let (window, words) = canvas.parts();
+        let mut found = MaskBuf::default();
+        if let Some(size) = window.size() {
+            push_bits(words, size, blocks, &mut found)?;
+        }
+        out.push(size.pixels(), window.intervals(&found.counts, size));
         Ok(())
     })
 }
 
-fn filled_to_bits(polygons: Polygons<'_>, size: Size) -> Result<BitBuf> {
-    let mut bits = BitBuf::zeros(polygons.len(), size)?;
-    let work = polygons.work() + polygons.len() * size.mask_words();
-    bits.fill(work, |object, (): &mut (), words| {
-        fill(polygons.of(object), size, words);
-        Ok(())
-    })?;
-    Ok(bits)
+fn filled_to_bits(polygons: Polygons<'_>, size: Size, out: &mut [u64]) -> Result<()> {
+    check_output(out, polygons.len() * size.mask_words())?;
+    let work = polygons.work() + out.len();
+    fill_items(out, size.mask_words(), work, |object, (): &mut (), words| {
+        words.fill(0);
+        fill(polygons.of(object), size, &mut Canvas::whole(size, words))
+    })
 }
 
 fn filled_to_bytes(polygons: Polygons<'_>, size: Size, blank: bool, out: &mut [u8]) -> Result<()> {
-    check_output(polygons, size, out)?;
+    check_output(out, polygons.len() * size.pixels())?;
     fill_items(out, size.pixels(), polygons.work() + out.len() / 16, |object, words: &mut Vec<u64>, out| {
-        zeroed(words, 1, size)?;
-        fill(polygons.of(object), size, words);
-        Canvas::whole(size, words).write(size, blank, out);
-        Ok(())
+        filled(polygons, object, size, words)?.write(size, blank, out)
     })
 }
 
-fn check_output(polygons: Polygons<'_>, size: Size, out: &[u8]) -> Result<()> {
-    let (found, expected) = (out.len(), polygons.len() * size.pixels());
-    if found == expected { Ok(()) } else { Err(BatchError::Output { found, expected }.into()) }
+/// A canvas of what an object fills.
+fn filled<'a>(polygons: Polygons<'_>, object: usize, size: Size, words: &'a mut Vec<u64>) -> Result<Canvas<'a>> {
+    let mut canvas = Canvas::blank(reach(polygons.of(object), size), words, size)?;
+    fill(polygons.of(object), size, &mut canvas)?;
+    Ok(canvas)
 }
 
 /// One polygon of an object on its way to a canvas.
@@ -214,7 +214,7 @@ impl<E: Edge> Part<E> {
         let window = canvas.aligned(self.window(polygon, size));
         let mut part = Canvas::blank(window, &mut self.words, size)?;
         cross_all(&self.edges, size, |column, row| part.toggle(column, row as usize));
-        part.descend();
+        part.descend()?;
         canvas.unite(&part);
         Ok(())
     }

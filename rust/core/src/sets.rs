@@ -1,6 +1,7 @@
 //! Union, intersection and difference of masks, as operations on sorted intervals.
 
 use crate::error::{BatchError, Result, SizeError};
+use crate::parallel::{Pace, each_item};
 use crate::rle::{MaskBuf, Masks, Sweep};
 
 /// The same masks in canonical form: no zero-length run except a leading one.
@@ -19,13 +20,38 @@ pub fn canonical(masks: Masks<'_>) -> Result<MaskBuf> {
 /// # Errors
 /// None for masks that passed [`Masks::new`].
 pub fn union(masks: Masks<'_>) -> Result<MaskBuf> {
-    let mut out = MaskBuf::default();
-    let mut all: Vec<_> = (0..masks.len()).flat_map(|mask| masks.intervals(mask)).collect();
-    if masks.len() > 1 {
-        all.sort_unstable();
+    let mut parts = Vec::with_capacity(masks.len());
+    each_item(masks.len(), |mask| {
+        parts.push(masks.intervals(mask).collect::<Vec<_>>());
+        Ok(())
+    })?;
+    while parts.len() > 1 {
+        let pairs = parts.chunks(2).map(|pair| match pair {
+            [a, b] => unite(a, b),
+            alone => Ok(alone.concat()),
+        });
+        parts = pairs.collect::<Result<_>>()?;
     }
-    out.push(masks.size().pixels(), merged(all.into_iter()));
+    let mut out = MaskBuf::default();
+    out.push(masks.size().pixels(), parts.pop().unwrap_or_default());
     Ok(out)
+}
+
+/// What lies in one of two lists of intervals, sorted by start.
+fn unite(a: &[(usize, usize)], b: &[(usize, usize)]) -> Result<Vec<(usize, usize)>> {
+    let mut united: Vec<(usize, usize)> = Vec::with_capacity(a.len() + b.len());
+    let (mut i, mut j, mut pace) = (0, 0, Pace::default());
+    while i < a.len() || j < b.len() {
+        pace.steps(1)?;
+        let is_first = j == b.len() || (i < a.len() && a[i].0 <= b[j].0);
+        let (start, end) = if is_first { a[i] } else { b[j] };
+        (i, j) = (i + usize::from(is_first), j + usize::from(!is_first));
+        match united.last_mut() {
+            Some((_, last)) if start <= *last => *last = end.max(*last),
+            _ => united.push((start, end)),
+        }
+    }
+    Ok(united)
 }
 
 /// Join intervals, sorted by start, that overlap or touch.

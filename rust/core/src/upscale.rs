@@ -127,8 +127,7 @@ pub fn upscale_to_runs(logits: &[f32], way: &Upscale, threshold: f32) -> Result<
         let (words, scratch, blocks) = scratch;
         zeroed(words, 1, way.original)?;
         run(Map { logits: &logits[map * stride..(map + 1) * stride], way, threshold, scratch, words });
-        push_bits(words, way.original, blocks, out);
-        Ok(())
+        push_bits(words, way.original, blocks, out)
     })
 }
 

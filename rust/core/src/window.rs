@@ -25,6 +25,11 @@ impl Window {
         bounds.map(|(x0, y0, x1, y1)| Self { x: x0, y: y0, width: x1 + 1 - x0, height: y1 + 1 - y0 })
     }
 
+    /// Its height and width; none without pixels.
+    pub(crate) fn size(self) -> Option<Size> {
+        Size::new(self.height as i64, self.width as i64).ok()
+    }
+
     /// What holds both; a window without pixels adds nothing.
     pub(crate) fn hull(self, other: Self) -> Self {
         if self.height == 0 || other.height == 0 {
@@ -68,6 +73,7 @@ impl Window {
             row.iter_mut().zip(above).for_each(|(pixel, above)| *pixel ^= *above);
         }
     }
+
     /// The foreground of the runs of a mask of the window's size, as positions in an image of `size`.
     pub(crate) fn intervals(self, runs: &[u32], size: Size) -> impl Iterator<Item = (usize, usize)> {
         let Self { x, y, height, .. } = self;

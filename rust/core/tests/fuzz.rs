@@ -3,10 +3,13 @@
 //! `PROPTEST_CASES=10000000 cargo test --release --test fuzz` for a long run.
 #![allow(clippy::unwrap_used, reason = "a test may stop at what is not as it should be")]
 
+mod common;
+
+use common::{packed, rasterized_bits, view};
 use proptest::prelude::*;
 use samfast_core::{
-    Connectivity, HoleOutlines, MaskBuf, Masks, Polygons, Rule, Size, canonical, decode_bits, encode, encode_bits,
-    from_strings, outlines, rasterize, rasterize_bits, rasterize_into, to_strings,
+    Bits, Connectivity, HoleOutlines, MaskBuf, Masks, Polygons, Rule, Size, canonical, encode, encode_bits,
+    from_strings, outlines, rasterize, rasterize_into, to_strings,
 };
 
 /// Bytes of the alphabet, mostly, so that some strings are long before they are wrong.
@@ -62,9 +65,9 @@ proptest! {
             for rule in [Rule::Coco, Rule::PixelCenter, Rule::OpenCv] {
                 let masks = rasterize(polygons, size, rule).unwrap();
                 check_masks(&masks, size);
-                let bits = rasterize_bits(polygons, size, rule).unwrap();
-                prop_assert_eq!(&encode_bits(bits.view()).unwrap(), &masks);
-                prop_assert_eq!(decode_bits(Masks::new(&masks.counts, &masks.offsets, size).unwrap()).unwrap(), bits);
+                let words = rasterized_bits(polygons, size, rule);
+                prop_assert_eq!(&encode_bits(Bits::new(&words, size).unwrap()).unwrap(), &masks);
+                prop_assert_eq!(packed(view(&masks, size)), words);
                 let mut bytes = vec![7; polygons.len() * size.pixels()];
                 rasterize_into(polygons, size, rule, false, &mut bytes).unwrap();
                 prop_assert_eq!(&encode(&bytes, size).unwrap(), &masks);
@@ -81,9 +84,8 @@ proptest! {
         let mut pixels: Vec<u8> = bits.iter().map(|&bit| u8::from(bit)).collect();
         pixels.resize(size.pixels(), 0);
         let masks = encode(&pixels, size).unwrap();
-        let view = Masks::new(&masks.counts, &masks.offsets, size).unwrap();
         for connectivity in [Connectivity::Four, Connectivity::Eight] {
-            let found = outlines(view, connectivity, HoleOutlines::Bridge).unwrap();
+            let found = outlines(view(&masks, size), connectivity, HoleOutlines::Bridge).unwrap();
             if found.polygon_ends.is_empty() {
                 continue;
             }

@@ -3,11 +3,9 @@
 
 mod common;
 
-use common::view;
+use common::{packed, rasterized_bits, view};
 use proptest::prelude::*;
-use samfast_core::{
-    Error, PolygonError, Polygons, Rule, Size, decode_bits, rasterize, rasterize_bits, rasterize_into, union,
-};
+use samfast_core::{Bits, Error, PolygonError, Polygons, Rule, Size, rasterize, rasterize_into, union};
 
 /// `rleFrPoly` step by step: scale by 5, walk all edges, keep column crossings, toggle.
 fn walked(polygon: &[f64], size: Size) -> Vec<u32> {
@@ -69,11 +67,11 @@ fn rasterized_by(rule: Rule, polygons: &[Vec<f64>], size: Size) -> Vec<u32> {
     let object_offsets = [0, polygons.len() as i64];
     let objects = Polygons::new(&coords, &offsets, &object_offsets).unwrap();
     let masks = rasterize(objects, size, rule).unwrap();
-    let bits = rasterize_bits(objects, size, rule).unwrap();
-    assert_eq!(bits, decode_bits(view(&masks, size)).unwrap());
+    let words = rasterized_bits(objects, size, rule);
+    assert_eq!(words, packed(view(&masks, size)));
     let (mut bytes, mut expected) = (vec![9; size.pixels()], vec![9; size.pixels()]);
     rasterize_into(objects, size, rule, false, &mut bytes).unwrap();
-    samfast_core::unpack_into(bits.view(), &mut expected).unwrap();
+    samfast_core::unpack_into(Bits::new(&words, size).unwrap(), &mut expected).unwrap();
     assert_eq!(bytes, expected);
     masks.counts
 }

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use common::{Pixels, pixels, view};
 use proptest::prelude::*;
 use samfast_core::{
-    Batch, BatchError, Connectivity, Error, Grid, MaskBuf, Masks, RleError, Size, SizeError, StringError, area_average,
-    areas, boxes, canonical, components, decode_into, encode, from_strings, intersect, overlap, subtract, to_strings,
-    union,
+    Batch, BatchError, Connectivity, Error, Grid, MaskBuf, Masks, RleError, Size, SizeError, StringError,
+    area_average_into, areas, boxes, canonical, components, decode_into, encode, from_strings, intersect, overlap,
+    subtract, to_strings, union,
 };
 
 fn decoded(masks: &MaskBuf, size: Size) -> Vec<Vec<u8>> {
@@ -205,7 +205,11 @@ proptest! {
     ) {
         let (masks, size) = (image.encoded(), image.size());
         let grid = Grid::new(side, cell_height, cell_width).unwrap();
-        let found = area_average(view(&masks, size), grid).unwrap();
+        let mut found = vec![7.0; image.masks.len() * side * side];
+        area_average_into(view(&masks, size), grid, |mean| mean, &mut found).unwrap();
+        let mut hard = vec![7; found.len()];
+        area_average_into(view(&masks, size), grid, |mean| u8::from(mean >= 0.5), &mut hard).unwrap();
+        prop_assert!(found.iter().zip(&hard).all(|(&mean, &hard)| hard == u8::from(mean >= 0.5)));
         let shared = |i: usize, cell: f64, pixel: usize| {
             let (start, end) = (i as f64 * cell, (i + 1) as f64 * cell);
             (end.min(pixel as f64 + 1.0) - start.max(pixel as f64)).max(0.0)

@@ -7,6 +7,7 @@ use numpy::{Element, IntoPyArray, PyArray, PyArray1, PyArray3, PyArrayDescrMetho
 use numpy::{PyReadonlyArray, PyReadwriteArray, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use samfast_core::{self as core, BitBuf, Bits, Error, MaskBuf, Masks, Size};
 
 use crate::shards::RowError;
@@ -107,16 +108,42 @@ impl<'py> Rle<'py> {
     }
 }
 
-/// (N, H, W) uint8 or bool, borrowed as bytes: a bool array may hold bytes other than 0 and 1.
-pub(crate) fn pixels<'py>(py: Python<'py>, masks: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray<'py, u8, Ix3>> {
-    let is_bool =
-        masks.cast::<PyUntypedArray>().is_ok_and(|array| array.dtype().is_equiv_to(&numpy::dtype::<bool>(py)));
-    let bytes = if is_bool { &masks.call_method1("view", ("uint8",))? } else { masks };
-    array(bytes, "masks")
+/// uint8 as it is, bool as the bytes it holds, which may be others than 0 and 1.
+fn as_bytes<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let bool_dtype = numpy::dtype::<bool>(object.py());
+    let is_bool = object.cast::<PyUntypedArray>().is_ok_and(|array| array.dtype().is_equiv_to(&bool_dtype));
+    if is_bool { object.call_method1("view", ("uint8",)) } else { Ok(object.clone()) }
 }
 
-/// (N, H, W) uint8 of a kernel, which gets the pixels and whether they are 0 already: a new array, for `sparse` masks one
-/// of untouched memory, or `out`, uint8 or bool of that shape.
+/// (N, H, W) uint8 or bool, borrowed as bytes.
+pub(crate) fn pixels<'py>(masks: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray<'py, u8, Ix3>> {
+    array(&as_bytes(masks)?, "masks")
+}
+
+/// What a kernel writes: a new array of this shape, or `out`, which is checked before the kernel begins. A new one is 0
+/// if it is to be `blank`.
+pub(crate) fn fill<'py, T: Element + Send, D: Dimension>(
+    py: Python<'py>,
+    shape: D,
+    out: Option<&Bound<'py, PyAny>>,
+    blank: bool,
+    kernel: impl FnOnce(&mut [T]) -> Result<(), Error> + Send,
+) -> PyResult<Bound<'py, PyArray<T, D>>> {
+    let new = || {
+        // Through numpy's own functions, which raise MemoryError where there is not enough.
+        let make = if blank { "zeros" } else { "empty" };
+        py.import("numpy")?.call_method1(make, (PyTuple::new(py, shape.slice())?, numpy::dtype::<T>(py)))
+    };
+    let out = out.map_or_else(new, |out| Ok(out.clone()))?;
+    let mut writable = array_mut::<T, D>(&out, "out", shape.slice())?;
+    let values = writable.as_slice_mut()?;
+    call(py, || kernel(values))?;
+    drop(writable);
+    Ok(out.cast_into::<PyArray<T, D>>()?)
+}
+
+/// (N, H, W) uint8 of a kernel, see [`fill`], which gets the pixels and whether they are 0 already, as a new array is for
+/// `sparse` masks; `out` may be bool.
 pub(crate) fn fill_masks<'py>(
     py: Python<'py>,
     count: usize,
@@ -125,28 +152,21 @@ pub(crate) fn fill_masks<'py>(
     sparse: impl FnOnce() -> bool,
     kernel: impl FnOnce(bool, &mut [u8]) -> Result<(), Error> + Send,
 ) -> PyResult<Bound<'py, PyArray3<u8>>> {
-    let shape = [count, size.height(), size.width()];
     let blank = out.is_none() && sparse();
-    let out = match out {
-        // Through numpy's own functions, which raise MemoryError where there is not enough.
-        None => {
-            let make = if blank { "zeros" } else { "empty" };
-            py.import("numpy")?.call_method1(make, ((shape[0], shape[1], shape[2]), "uint8"))?
-        }
-        Some(out) => {
-            let found = pixels(py, out)?.shape().to_vec();
-            if found != shape {
-                return Err(PyValueError::new_err(format!("out has shape {found:?}, expected {shape:?}")));
-            }
-            out.call_method1("view", ("uint8",))?
-        }
-    };
-    let out = out.cast_into::<PyArray3<u8>>()?;
-    let mut writable = out.try_readwrite().map_err(|error| PyValueError::new_err(format!("out: {error}")))?;
-    let values = writable.as_slice_mut()?;
-    call(py, || kernel(blank, values))?;
-    drop(writable);
-    Ok(out)
+    let out = out.map(as_bytes).transpose()?;
+    let shape = Ix3(count, size.height(), size.width());
+    fill(py, shape, out.as_ref(), blank, |pixels| kernel(blank, pixels))
+}
+
+/// (N, H, ceil(W / 64)) uint64 of a kernel, see [`fill`].
+pub(crate) fn fill_words<'py>(
+    py: Python<'py>,
+    count: usize,
+    size: Size,
+    out: Option<&Bound<'py, PyAny>>,
+    kernel: impl FnOnce(&mut [u64]) -> Result<(), Error> + Send,
+) -> PyResult<Bound<'py, PyArray3<u64>>> {
+    fill(py, Ix3(count, size.height(), size.row_words()), out, false, kernel)
 }
 
 /// Packed masks, borrowed from numpy.
@@ -172,26 +192,10 @@ impl<'py> Words<'py> {
     }
 }
 
-/// Values as a new array of this shape, or in `out`, which has it.
-pub(crate) fn give<'py, T: Element + Copy, D: Dimension>(
-    py: Python<'py>,
-    values: Vec<T>,
-    shape: D,
-    out: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyArray<T, D>>> {
-    let Some(out) = out else { return values.into_pyarray(py).reshape(shape) };
-    array_mut::<T, D>(out, "out", shape.slice())?.as_slice_mut()?.copy_from_slice(&values);
-    Ok(out.cast::<PyArray<T, D>>()?.clone())
-}
-
-/// (N, H, ceil(W / 64)) uint64, see [`give`].
-pub(crate) fn to_words<'py>(
-    py: Python<'py>,
-    bits: BitBuf,
-    out: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyArray3<u64>>> {
+/// (N, H, ceil(W / 64)) uint64.
+pub(crate) fn to_words(py: Python<'_>, bits: BitBuf) -> PyResult<Bound<'_, PyArray3<u64>>> {
     let (count, size) = (bits.view().len(), bits.view().size());
-    give(py, bits.into_words(), Ix3(count, size.height(), size.row_words()), out)
+    bits.into_words().into_pyarray(py).reshape([count, size.height(), size.row_words()])
 }
 
 pub(crate) fn size(height: i64, width: i64) -> PyResult<Size> {

@@ -1,5 +1,7 @@
 //! The Python binding of the kernels: extract, check, detach, call, map the error. No logic of its own.
 
+#![deny(unsafe_code)]
+
 mod convert;
 mod distances;
 mod masks;
@@ -24,9 +26,9 @@ mod _rust {
     use super::distances::distance_transform;
     #[pymodule_export]
     use super::masks::{
-        bits_to_masks, bits_to_rle, check_rle, masks_to_bits, masks_to_rle, rle_area, rle_area_average, rle_bbox,
-        rle_canonical, rle_components, rle_intersect_pairs, rle_subtract_pairs, rle_to_bits, rle_to_masks,
-        rle_to_strings, rle_union, strings_to_rle,
+        bits_to_masks, bits_to_rle, check_rle, masks_to_bits, masks_to_rle, rle_area, rle_area_average,
+        rle_area_majority, rle_bbox, rle_canonical, rle_components, rle_intersect_pairs, rle_subtract_pairs,
+        rle_to_bits, rle_to_masks, rle_to_strings, rle_union, strings_to_rle,
     };
     #[pymodule_export]
     use super::metrics::{boundaries, boundary_counts, overlap_counts, rle_pairwise_iou, surface_distances};

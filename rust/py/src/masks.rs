@@ -8,14 +8,14 @@ use pyo3::types::PyBytes;
 use samfast_core as core;
 
 use crate::convert::{
-    Rle, RleArrays, Words, call, fill_masks, give, pixels, size, to_arrays, to_python, to_rows, to_words,
+    Rle, RleArrays, Words, call, fill, fill_masks, fill_words, pixels, size, to_arrays, to_python, to_rows, to_words,
 };
 use crate::shapes;
 
 /// Encode (N, H, W) masks, uint8 or bool; every value that is not 0 is foreground.
 #[pyfunction]
 pub(crate) fn masks_to_rle<'py>(py: Python<'py>, masks: &Bound<'py, PyAny>) -> PyResult<RleArrays<'py>> {
-    let pixels = pixels(py, masks)?;
+    let pixels = pixels(masks)?;
     let size = size(pixels.shape()[1] as i64, pixels.shape()[2] as i64)?;
     let pixels = pixels.as_slice()?;
     Ok(to_arrays(py, call(py, || core::encode(pixels, size))?))
@@ -47,10 +47,10 @@ pub(crate) fn rle_to_masks<'py>(
 /// Pack (N, H, W) masks, uint8 or bool, into (N, H, ceil(W / 64)) uint64; every value that is not 0 is foreground.
 #[pyfunction]
 pub(crate) fn masks_to_bits<'py>(py: Python<'py>, masks: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray3<u64>>> {
-    let pixels = pixels(py, masks)?;
+    let pixels = pixels(masks)?;
     let size = size(pixels.shape()[1] as i64, pixels.shape()[2] as i64)?;
     let pixels = pixels.as_slice()?;
-    to_words(py, call(py, || core::pack(pixels, size))?, None)
+    to_words(py, call(py, || core::pack(pixels, size))?)
 }
 
 /// Unpack (N, H, ceil(W / 64)) uint64 to (N, H, width) uint8, 0 or 1.
@@ -88,7 +88,7 @@ pub(crate) fn rle_to_bits<'py>(
 ) -> PyResult<Bound<'py, PyArray3<u64>>> {
     let rle = Rle::new(counts, offsets)?;
     let masks = rle.masks(height, width)?;
-    to_words(py, call(py, || core::decode_bits(masks))?, out)
+    fill_words(py, masks.len(), masks.size(), out, |words| core::decode_bits_into(masks, words))
 }
 
 /// The compressed COCO string of each mask.
@@ -260,5 +260,27 @@ pub(crate) fn rle_area_average<'py>(
     let masks = rle.masks(height, width)?;
     let shape = Ix3(masks.len(), grid, grid);
     let grid = core::Grid::new(grid, cell_height, cell_width).map_err(to_python)?;
-    give(py, call(py, || core::area_average(masks, grid))?, shape, out)
+    fill(py, shape, out, false, |means| core::area_average_into(masks, grid, |mean| mean, means))
+}
+
+/// (N, grid, grid) uint8: whether the mean that `rle_area_average` gives is at least 0.5.
+#[pyfunction]
+#[pyo3(signature = (counts, offsets, height, width, cell_height, cell_width, grid, out=None))]
+#[expect(clippy::too_many_arguments, reason = "a batch, a size and a grid, flat")]
+pub(crate) fn rle_area_majority<'py>(
+    py: Python<'py>,
+    counts: &Bound<'py, PyAny>,
+    offsets: &Bound<'py, PyAny>,
+    height: i64,
+    width: i64,
+    cell_height: f64,
+    cell_width: f64,
+    grid: i64,
+    out: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyArray3<u8>>> {
+    let rle = Rle::new(counts, offsets)?;
+    let (masks, cells) = (rle.masks(height, width)?, size(grid, grid)?);
+    let grid = core::Grid::new(cells.height(), cell_height, cell_width).map_err(to_python)?;
+    let is_most = |mean| u8::from(mean >= 0.5);
+    fill_masks(py, masks.len(), cells, out, || false, |_, out| core::area_average_into(masks, grid, is_most, out))
 }

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use samfast_core as core;
 
-use crate::convert::{Rle, RleArrays, array, array_mut, call, give, pixels, size, to_arrays, to_python};
+use crate::convert::{Rle, RleArrays, array, array_mut, call, fill, pixels, size, to_arrays, to_python};
 
 /// A batch, borrowed from Python.
 enum Form<'py> {
@@ -22,7 +22,7 @@ enum Form<'py> {
 }
 
 impl<'py> Form<'py> {
-    fn new(py: Python<'py>, object: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
+    fn new(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
         if let Ok(runs) = object.cast::<PyTuple>() {
             let (counts, offsets) = runs.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
             return Ok(Self::Runs(Rle::new(&counts, &offsets)?));
@@ -33,7 +33,7 @@ impl<'py> Form<'py> {
         if holds::<f32>(object) {
             return Ok(Self::Logits(array(object, name)?));
         }
-        Ok(Self::Bytes(pixels(py, object)?))
+        Ok(Self::Bytes(pixels(object)?))
     }
 
     fn batch(&self, name: &str, size: core::Size, threshold: f32) -> PyResult<core::Batch<'_>> {
@@ -67,6 +67,21 @@ fn holds<T: Element>(object: &Bound<'_, PyAny>) -> bool {
     object.cast::<PyUntypedArray>().is_ok_and(|array| array.dtype().is_equiv_to(&numpy::dtype::<T>(object.py())))
 }
 
+/// The (N, 4) counts of a kernel, one row a prediction, see [`fill`].
+fn fill_counts<'py>(
+    py: Python<'py>,
+    prediction: core::Batch<'_>,
+    out: Option<&Bound<'py, PyAny>>,
+    kernel: impl FnOnce() -> Result<Vec<[i64; 4]>, core::Error> + Send,
+) -> PyResult<Bound<'py, PyAny>> {
+    let shape = Ix2(prediction.count().map_err(to_python)?, 4);
+    let counts = fill(py, shape, out, false, |counts| {
+        counts.copy_from_slice(kernel()?.as_flattened());
+        Ok(())
+    })?;
+    Ok(counts.into_any())
+}
+
 /// (N, 4) int64 [tp, fp, fn, tn] pixels of each prediction against its target outside `ignore` (N masks, one or None);
 /// logits are foreground above their threshold.
 #[pyfunction]
@@ -83,14 +98,12 @@ pub(crate) fn overlap_counts<'py>(
     out: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let size = size(height, width)?;
-    let (prediction, target) = (Form::new(py, prediction, "prediction")?, Form::new(py, target, "target")?);
-    let ignore = ignore.map(|ignore| Form::new(py, ignore, "ignore")).transpose()?;
+    let (prediction, target) = (Form::new(prediction, "prediction")?, Form::new(target, "target")?);
+    let ignore = ignore.map(|ignore| Form::new(ignore, "ignore")).transpose()?;
     let prediction = prediction.batch("prediction", size, thresholds.0)?;
     let target = target.batch("target", size, thresholds.1)?;
     let ignore = ignore.as_ref().map(|ignore| ignore.batch("ignore", size, 0.0)).transpose()?;
-    let counts = call(py, || core::overlap(prediction, target, ignore))?;
-    let shape = Ix2(counts.len(), 4);
-    Ok(give(py, counts.into_flattened(), shape, out.as_ref())?.into_any())
+    fill_counts(py, prediction, out.as_ref(), || core::overlap(prediction, target, ignore))
 }
 
 /// (N, 4) int64 [tp, fp, fn, tn]: the same of the pixels at most `distance` from background, see `boundaries`.
@@ -108,12 +121,10 @@ pub(crate) fn boundary_counts<'py>(
     out: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let size = size(height, width)?;
-    let (prediction, target) = (Form::new(py, prediction, "prediction")?, Form::new(py, target, "target")?);
+    let (prediction, target) = (Form::new(prediction, "prediction")?, Form::new(target, "target")?);
     let (prediction, target) =
         (prediction.batch("prediction", size, threshold)?, target.batch("target", size, threshold)?);
-    let counts = call(py, || core::boundary_overlap(prediction, target, distance))?;
-    let shape = Ix2(counts.len(), 4);
-    Ok(give(py, counts.into_flattened(), shape, out.as_ref())?.into_any())
+    fill_counts(py, prediction, out.as_ref(), || core::boundary_overlap(prediction, target, distance))
 }
 
 /// The pixels of each mask at most `distance` pixels from background, diagonal steps counting as one.
@@ -125,7 +136,7 @@ pub(crate) fn boundaries<'py>(
     width: i64,
     distance: usize,
 ) -> PyResult<RleArrays<'py>> {
-    let masks = Form::new(py, masks, "masks")?;
+    let masks = Form::new(masks, "masks")?;
     let masks = masks.batch("masks", size(height, width)?, 0.0)?;
     Ok(to_arrays(py, call(py, || core::boundaries(masks, distance))?))
 }
@@ -187,7 +198,7 @@ pub(crate) fn surface_distances<'py>(
     };
     let size = size(height, width)?;
     let spacing = core::Spacing::new(spacing.0, spacing.1).map_err(to_python)?;
-    let (prediction, target) = (Form::new(py, prediction, "prediction")?, Form::new(py, target, "target")?);
+    let (prediction, target) = (Form::new(prediction, "prediction")?, Form::new(target, "target")?);
     let (prediction, target) =
         (prediction.batch("prediction", size, threshold)?, target.batch("target", size, threshold)?);
     let columns = 3 + tolerances.len();

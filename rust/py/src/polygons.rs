@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use samfast_core as core;
 
-use crate::convert::{RleArrays, array, call, fill_masks, size, to_arrays, to_python, to_words};
+use crate::convert::{RleArrays, array, call, fill_masks, fill_words, size, to_arrays, to_python};
 
 /// Objects of polygons, borrowed from numpy.
 struct Objects<'py> {
@@ -78,7 +78,7 @@ pub(crate) fn polygons_to_bits<'py>(
 ) -> PyResult<Bound<'py, PyArray3<u64>>> {
     let objects = Objects::new(coords, polygon_offsets, object_offsets)?;
     let (polygons, size, rule) = (objects.polygons()?, size(height, width)?, self::rule(rule)?);
-    to_words(py, call(py, || core::rasterize_bits(polygons, size, rule))?, out)
+    fill_words(py, polygons.len(), size, out, |words| core::rasterize_bits_into(polygons, size, rule, words))
 }
 
 /// As `polygons_to_rle`, to (N, height, width) uint8, 0 or 1.
@@ -138,6 +138,7 @@ pub(crate) fn flatten_polygons<'py>(
 type PolygonArrays<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
 
 /// Append the numbers of a flat list; false if it is none.
+#[allow(unsafe_code, reason = "references to items of a list, not counted")]
 fn extend(coords: &mut Vec<f64>, polygon: &Bound<'_, PyAny>) -> bool {
     let Ok(numbers) = polygon.cast_exact::<PyList>() else { return false };
     coords.reserve(numbers.len());

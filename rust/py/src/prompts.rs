@@ -206,7 +206,7 @@ pub(crate) fn logits_to_bits<'py>(
     let logits = array::<f32, Ix3>(logits, "logits")?;
     let way = upscale(logits.shape(), model, [resized_height, resized_width], [height, width])?;
     let logits = logits.as_slice()?;
-    to_words(py, call(py, || core::upscale_to_bits(logits, &way, threshold))?, None)
+    to_words(py, call(py, || core::upscale_to_bits(logits, &way, threshold))?)
 }
 
 fn upscale(logits: &[usize], model: i64, resized: [i64; 2], original: [i64; 2]) -> PyResult<core::Upscale> {

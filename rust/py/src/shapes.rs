@@ -1,12 +1,12 @@
 //! Masks to other masks: crops, sizes, holes, specks; to outlines and label maps and back.
 
 use numpy::ndarray::{Ix1, Ix2};
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyUntypedArrayMethods};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use samfast_core as core;
 
-use crate::convert::{Rle, RleArrays, array, call, size, to_arrays};
+use crate::convert::{Rle, RleArrays, array, call, fill, size, to_arrays};
 
 pub(crate) fn connectivity(neighbours: i64) -> PyResult<core::Connectivity> {
     match neighbours {
@@ -150,6 +150,8 @@ pub(crate) fn labels_to_rle<'py>(
 
 /// (height, width) int32: `values[i]` wherever mask `i` is, later masks over earlier ones.
 #[pyfunction]
+#[pyo3(signature = (counts, offsets, height, width, values, background, out=None))]
+#[expect(clippy::too_many_arguments, reason = "a batch, a size and options, flat")]
 pub(crate) fn rle_to_labels<'py>(
     py: Python<'py>,
     counts: &Bound<'py, PyAny>,
@@ -158,16 +160,12 @@ pub(crate) fn rle_to_labels<'py>(
     width: i64,
     values: &Bound<'py, PyAny>,
     background: i32,
+    out: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyArray2<i32>>> {
     let rle = Rle::new(counts, offsets)?;
     let masks = rle.masks(height, width)?;
     let values = array::<i32, Ix1>(values, "values")?;
     let values = values.as_slice()?;
-    // Through numpy's own function, which raises MemoryError where there is not enough.
-    let out = py.import("numpy")?.call_method1("empty", ((height, width), "int32"))?.cast_into::<PyArray2<i32>>()?;
-    let mut writable = out.try_readwrite().map_err(|error| PyValueError::new_err(error.to_string()))?;
-    let pixels = writable.as_slice_mut()?;
-    call(py, || core::to_labels(masks, values, background, pixels))?;
-    drop(writable);
-    Ok(out)
+    let shape = Ix2(masks.size().height(), masks.size().width());
+    fill(py, shape, out, false, |pixels| core::to_labels(masks, values, background, pixels))
 }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 /// Pass the bytes of any C-contiguous buffer (bytes, bytearray, memoryview, numpy array) to `read`.
 ///
 /// The GIL is released meanwhile; a thread that writes to the buffer during the call makes the result meaningless.
+#[allow(unsafe_code, reason = "no safe view of a buffer of any type")]
 pub(crate) fn with_bytes<T: Send>(object: &Bound<'_, PyAny>, read: impl FnOnce(&[u8]) -> T + Send) -> PyResult<T> {
     let buffer = PyUntypedBuffer::get(object)?;
     if !buffer.is_c_contiguous() {

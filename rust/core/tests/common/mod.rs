@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at what is not as it should be")]
 
 use proptest::prelude::*;
-use samfast_core::{MaskBuf, Masks, Size, encode};
+use samfast_core::{MaskBuf, Masks, Polygons, Rule, Size, decode_bits_into, encode, rasterize_bits_into};
 
 /// Row-major pixels, 0 or 1, of masks of one size.
 #[derive(Clone, Debug)]
@@ -57,4 +57,18 @@ pub(crate) fn pixels(most: usize) -> impl Strategy<Value = Pixels> {
 
 pub(crate) fn view(masks: &MaskBuf, size: Size) -> Masks<'_> {
     Masks::new(&masks.counts, &masks.offsets, size).unwrap()
+}
+
+/// Packed rows, over words that are not blank.
+pub(crate) fn packed(masks: Masks<'_>) -> Vec<u64> {
+    let mut words = vec![u64::MAX; masks.len() * masks.size().mask_words()];
+    decode_bits_into(masks, &mut words).unwrap();
+    words
+}
+
+/// Packed rows, over words that are not blank.
+pub(crate) fn rasterized_bits(polygons: Polygons<'_>, size: Size, rule: Rule) -> Vec<u64> {
+    let mut words = vec![u64::MAX; polygons.len() * size.mask_words()];
+    rasterize_bits_into(polygons, size, rule, &mut words).unwrap();
+    words
 }
