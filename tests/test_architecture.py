@@ -18,7 +18,7 @@ PACKAGE = Path(samfast.__file__).parent
 # Each room may import the rooms on the lines above its own, and nothing else of samfast.
 ORDER = [
     {"_rust"},
-    {"errors", "frames", "progress"},
+    {"errors", "checks", "frames", "progress"},
     {"masks", "distances", "prompts", "metrics"},
     {"data"},
     {"inference"},
@@ -46,6 +46,7 @@ DELEGATES = {
 
 TORCH_FREE = [
     "errors",
+    "checks",
     "frames",
     "progress",
     "masks",

@@ -158,10 +158,10 @@ def test_what_is_written_to_out() -> None:
     assert overlap_counts(PREDICTION, TARGET, out=out) is out
     assert np.array_equal(out, overlap_counts(PREDICTION, TARGET))
     for bad in (np.zeros((5, 4), np.int64), np.zeros((6, 8), np.int64)[:, ::2]):
-        with pytest.raises(DataError, match="out must"):
+        with pytest.raises(ConfigError, match="out is"):
             overlap_counts(PREDICTION, TARGET, out=bad)
     out.flags.writeable = False
-    with pytest.raises(DataError, match="out"):
+    with pytest.raises(ConfigError, match="out is"):
         overlap_counts(PREDICTION, TARGET, out=out)
 
 

@@ -190,8 +190,8 @@ def test_no_room_for_negatives() -> None:
     for where in ("outside", "box", "ring"):
         with pytest.raises(DataError, match="mask 1 leaves no pixel"):
             negative_points(masks, keys_of(2), where=where)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="no place"):
+    with pytest.raises(ConfigError, match="where is"):
         negative_points(masks[0], keys_of(1), where="inside")  # type: ignore[arg-type]
     for ring_px in (-1.0, np.nan, np.inf):
-        with pytest.raises(ConfigError, match="radius_px"):
+        with pytest.raises(ConfigError, match="ring_px"):
             negative_points(masks[0], keys_of(1), where="ring", ring_px=ring_px)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from samfast.errors import ConfigError
+from samfast.checks import kernel_errors, reals, whole
+from samfast.errors import ConfigError, DataError
 
 
 def mean_by_class(
@@ -25,9 +26,11 @@ def mean_by_class(
         num_classes: ``C``.
 
     Raises:
+        DataError: values that are not numbers.
         ConfigError: values and classes that are not one an object, or a class out of range.
     """
-    scores = np.asarray(values, np.float64)
+    num_classes = whole("num_classes", num_classes, most=2**31 - 1)
+    scores = reals("values", values)
     owners = _checked_classes(classes, num_classes, len(scores) if scores.ndim == 1 else -1)
     judged = ~np.isnan(scores)
     counted = np.bincount(owners[judged], minlength=num_classes)
@@ -48,17 +51,23 @@ def sum_by_class(counts: NDArray[np.int64], classes: ArrayLike, num_classes: int
         num_classes: ``C``.
 
     Raises:
+        DataError: counts that are not rows of integers.
         ConfigError: counts and classes that are not one an object, or a class out of range.
     """
-    cells = np.asarray(counts, np.int64)
-    owners = _checked_classes(classes, num_classes, len(cells) if cells.ndim == 2 else -1)
+    num_classes = whole("num_classes", num_classes, most=2**31 - 1)
+    with kernel_errors(DataError, "counts"):
+        cells = np.asarray(counts)
+    if cells.dtype.kind not in "iu" or cells.ndim != 2:
+        raise DataError(f"counts are {cells.dtype} of shape {cells.shape}, expected (N, 4) integers", where="counts")
+    owners = _checked_classes(classes, num_classes, len(cells))
     sums = np.zeros((num_classes, cells.shape[1]), np.int64)
     np.add.at(sums, owners, cells)
     return sums
 
 
 def _checked_classes(classes: ArrayLike, num_classes: int, objects: int) -> NDArray[np.int64]:
-    owners = np.asarray(classes)
+    with kernel_errors(ConfigError, "classes"):
+        owners = np.asarray(classes)
     if owners.size == 0:
         owners = owners.astype(np.int64)
     if owners.shape != (objects,) or owners.dtype.kind not in "iu":
@@ -68,7 +77,7 @@ def _checked_classes(classes: ArrayLike, num_classes: int, objects: int) -> NDAr
     outside = (owners < 0) | (owners >= num_classes)
     if outside.any():
         raise ConfigError(
-            f"object {int(np.flatnonzero(outside)[0])} has class {owners[outside][0]}, expected 0 to {num_classes - 1}",
+            f"object {int(np.flatnonzero(outside)[0])} has class {owners[outside][0]}, num_classes is {num_classes}",
             where="classes",
         )
     return owners.astype(np.int64)

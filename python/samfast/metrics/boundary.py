@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samfast import _rust
+from samfast.checks import finite, instance, kernel_errors, mask_size
 from samfast.errors import ConfigError, DataError
 from samfast.masks import Masks
 from samfast.metrics.forms import AnyMasks, common_size, read_form
@@ -31,13 +32,16 @@ def boundary_width(height: int, width: int, *, dilation_ratio: float = DILATION_
     Args:
         height: of the image (not of a crop), in pixels.
         width: of the image, in pixels.
-        dilation_ratio: the fraction.
+        dilation_ratio: the fraction, above 0 and at most 100.
 
     Raises:
-        ConfigError: a ratio that is not finite or not above 0.
+        ConfigError: a ratio out of that range, or an image without pixels.
     """
-    if not (math.isfinite(dilation_ratio) and dilation_ratio > 0):
-        raise ConfigError(f"dilation_ratio is {dilation_ratio}", where="dilation_ratio", fix="such as 0.02")
+    height, width = mask_size(height, width)
+    if not 0 < finite("dilation_ratio", dilation_ratio) <= 100:
+        raise ConfigError(
+            f"dilation_ratio is {dilation_ratio}", where="dilation_ratio", fix="above 0 and at most 100, such as 0.02"
+        )
     return max(1, round(dilation_ratio * math.sqrt(height * height + width * width)))
 
 
@@ -50,10 +54,12 @@ def boundaries(masks: Masks, *, dilation_ratio: float = DILATION_RATIO) -> Masks
     array([8])
 
     Raises:
-        ConfigError: a ratio that is not finite or not above 0.
+        ConfigError: a ratio out of range, see :func:`boundary_width`.
     """
+    instance("masks", masks, Masks)
     distance = boundary_width(masks.height, masks.width, dilation_ratio=dilation_ratio)
-    arrays = _rust.boundaries((masks.counts, masks.offsets), masks.height, masks.width, distance)
+    with kernel_errors(DataError, "masks"):
+        arrays = _rust.boundaries((masks.counts, masks.offsets), masks.height, masks.width, distance)
     return Masks(masks.height, masks.width, *arrays)
 
 
@@ -89,15 +95,14 @@ def boundary_iou(
 
     Raises:
         DataError: a dtype or shape that is no form of masks, or a logit that is NaN; names the mask.
-        ConfigError: sizes or numbers of masks that do not fit, or a ratio out of range.
+        ConfigError: sizes or numbers of masks that do not fit, or a ratio or threshold out of range.
     """
+    threshold = finite("threshold", threshold)
     forms = read_form(prediction, "prediction"), read_form(target, "target")
     height, across = common_size(*forms, width=width)
     distance = boundary_width(height, across, dilation_ratio=dilation_ratio)
-    try:
+    with kernel_errors(DataError, "masks"):
         counts = _rust.boundary_counts(forms[0].value, forms[1].value, height, across, distance, threshold)
-    except ValueError as error:
-        raise DataError(str(error), where="masks") from None
     return scores(counts, empty)["iou"]
 
 

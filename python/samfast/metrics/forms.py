@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samfast.checks import kernel_errors, whole
 from samfast.errors import ConfigError, DataError
 from samfast.masks import Masks
 
@@ -38,7 +39,8 @@ def read_form(masks: AnyMasks, name: str) -> Form:
     """
     if isinstance(masks, Masks):
         return Form((masks.counts, masks.offsets), len(masks), masks.height, masks.width)
-    array = np.asarray(masks)
+    with kernel_errors(DataError, name):
+        array = np.asarray(masks)
     known = array.dtype in (np.bool_, np.uint8, np.float32, np.uint64)
     if not known or array.ndim not in (2, 3):
         raise DataError(
@@ -56,12 +58,17 @@ def common_size(
     """Height and width of masks that are judged against each other; ``width`` where nothing else tells.
 
     Raises:
-        ConfigError: sizes or numbers of masks that do not fit, or no width.
+        ConfigError: sizes or numbers of masks that do not fit, no width, or a ``width`` that is not that of the masks.
     """
     widths = [form.width for form in (prediction, target) if form.width is not None]
-    if not widths and width is None:
+    if width is not None:
+        width = whole("width", width, least=1, most=2**32 - 1)
+        if widths and width != widths[0]:
+            raise ConfigError(f"width is {width}, the masks are {widths[0]} wide", where="width", fix="leave it out")
+        widths.append(width)
+    if not widths:
         raise ConfigError("packed rows do not tell how wide the masks are", where="width", fix="pass width=...")
-    expected = (prediction.height, widths[0] if widths else width)
+    expected = (prediction.height, widths[0])
     others = [("prediction", prediction, {prediction.count}), ("target", target, {prediction.count})]
     if ignore is not None:
         others.append(("ignore", ignore, {0, 1, prediction.count}))
@@ -73,4 +80,4 @@ def common_size(
                 f"{prediction.count} of {expected[0]} x {expected[1]} (height x width)",
                 where=name,
             )
-    return expected[0], int(expected[1] or 0)
+    return expected

@@ -12,12 +12,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from samfast.errors import ConfigError
+from samfast.checks import choice, finite, kernel_errors, reals, whole
+from samfast.errors import ConfigError, DataError
 
 Method = Literal["percentile", "bca"]
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -66,13 +67,15 @@ def bootstrap_mean(
         groups: ``(N,)`` cluster ids, of any kind that sorts; None takes every object as a cluster of its own.
         confidence: of the interval, between 0 and 1.
         draws: how many sets of clusters are drawn.
-        seed: of the draws; the interval depends on it, on ``draws`` and on the clusters and values, on nothing else.
+        seed: of the draws. Which clusters are drawn depends on it, on ``draws`` and on how many there are, on nothing
+            else; their sums are as exact as the machine's float64 matrix product.
         method: ``"percentile"``, or ``"bca"``, which corrects bias and skew and is better where clusters are few.
 
     Raises:
+        DataError: values that are not numbers, or infinite.
         ConfigError: values and groups that do not fit, or an option out of range.
     """
-    scores = np.asarray(values, np.float64)
+    scores = _scores("values", values)
     judged = ~np.isnan(scores)
     sums = _sums_by_group(np.stack([np.where(judged, scores, 0.0), judged], axis=-1), groups)
     return bootstrap(
@@ -109,9 +112,10 @@ def bootstrap_difference(
         method: see :func:`bootstrap_mean`.
 
     Raises:
+        DataError: values that are not numbers, or infinite.
         ConfigError: values and groups that do not fit, or an option out of range.
     """
-    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    first, second = _scores("a", a), _scores("b", b)
     if first.shape != second.shape:
         raise ConfigError(f"a has shape {first.shape}, b has {second.shape}", where="b", fix="one value an object each")
     return bootstrap_mean(first - second, groups, confidence=confidence, draws=draws, seed=seed, method=method)
@@ -143,9 +147,10 @@ def bootstrap(
         method: see :func:`bootstrap_mean`.
 
     Raises:
+        DataError: sums of another shape, or that are not finite numbers.
         ConfigError: an option out of range.
     """
-    parts = np.asarray(sums, np.float64)
+    parts = reals("sums", sums)
     _check_options(parts, confidence, draws, seed, method)
     clusters = len(parts)
     if clusters == 0:
@@ -206,29 +211,36 @@ def _mean_of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(sums[:, 0] / sums[:, 1])
 
 
+def _scores(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Scores, of which a mean can be taken where they are not NaN."""
+    scores = reals(name, values)
+    if np.isinf(scores).any():
+        raise DataError(f"{name} holds {scores[np.isinf(scores)][0]}: no mean is finite then", where=name)
+    return scores
+
+
 def _sums_by_group(values: NDArray[np.float64], groups: ArrayLike | None) -> NDArray[np.float64]:
     """``(G, K)`` from ``(N, K)``, clusters in the order of their ids."""
     if values.ndim != 2:
         raise ConfigError(f"values have {values.ndim - 1} dimensions, expected one value an object", where="values")
     if groups is None:
         return values
-    ids = np.asarray(groups)
+    with kernel_errors(ConfigError, "groups"):
+        ids = np.asarray(groups)
     if ids.shape != values.shape[:1]:
         raise ConfigError(f"{len(values)} values and groups of shape {ids.shape}", where="groups")
-    found, owner = np.unique(ids, return_inverse=True)
+    with kernel_errors(ConfigError, "groups", fix="ids of one kind, which sorts"):
+        found, owner = np.unique(ids, return_inverse=True)
     sums = np.zeros((len(found), values.shape[1]))
     np.add.at(sums, owner, values)
     return sums
 
 
 def _check_options(parts: NDArray[np.float64], confidence: float, draws: int, seed: int, method: str) -> None:
-    if parts.ndim != 2:
-        raise ConfigError(f"sums have shape {parts.shape}, expected (clusters, K)", where="sums")
-    if not 0 < confidence < 1:
+    if parts.ndim != 2 or not np.isfinite(parts).all():
+        raise DataError(f"sums of shape {parts.shape} are not (clusters, K) finite numbers", where="sums")
+    if not 0 < finite("confidence", confidence) < 1:
         raise ConfigError(f"confidence is {confidence}", where="confidence", fix="between 0 and 1, such as 0.95")
-    if draws < 1:
-        raise ConfigError(f"draws is {draws}", where="draws", fix="at least 1; 2000 is usual")
-    if not 0 <= seed < 1 << 64:
-        raise ConfigError(f"seed is {seed}", where="seed", fix="0 to 2^64 - 1")
-    if method not in ("percentile", "bca"):
-        raise ConfigError(f"method is {method!r}", where="method", fix='"percentile" or "bca"')
+    whole("draws", draws, least=1)
+    whole("seed", seed, most=2**64 - 1)
+    choice("method", method, get_args(Method))

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samfast import _rust
-from samfast.errors import ConfigError, DataError
+from samfast.checks import finite, kernel_errors, rows_of_four, writable
+from samfast.errors import DataError
 from samfast.metrics.forms import AnyMasks, common_size, read_form
 
 
@@ -41,17 +42,18 @@ def overlap_counts(
 
     Raises:
         DataError: a dtype or shape that is no form of masks, or a logit that is NaN; names the mask.
-        ConfigError: sizes or numbers of masks that do not fit.
+        ConfigError: sizes or numbers of masks that do not fit, a ``threshold`` that is not finite, or an ``out`` that
+            does not fit.
     """
+    threshold = finite("threshold", threshold)
     forms = read_form(prediction, "prediction"), read_form(target, "target")
     ignored = None if ignore is None else read_form(ignore, "ignore")
     size = common_size(*forms, ignored, width=width)
+    writable(out, (forms[0].count, 4), np.int64)
     ignored = ignored if ignored and ignored.count else None
     values = (forms[0].value, forms[1].value, ignored.value if ignored else None)
-    try:
+    with kernel_errors(DataError, "masks"):
         return _rust.overlap_counts(*values, *size, (threshold, threshold), out)
-    except ValueError as error:
-        raise DataError(str(error), where="masks") from None
 
 
 def scores(counts: NDArray[np.int64], empty: float = math.nan) -> dict[str, NDArray[np.float64]]:
@@ -67,8 +69,13 @@ def scores(counts: NDArray[np.int64], empty: float = math.nan) -> dict[str, NDAr
     Args:
         counts: ``(N, 4)`` [tp, fp, fn, tn], see :func:`overlap_counts`.
         empty: NaN, 0 or 1.
+
+    Raises:
+        DataError: counts of another shape, or what are not numbers.
+        ConfigError: an ``empty`` that is not a number.
     """
-    tp, fp, fn, tn = np.asarray(counts, np.float64).reshape(-1, 4).T
+    empty = empty if isinstance(empty, float) and math.isnan(empty) else finite("empty", empty)
+    tp, fp, fn, tn = rows_of_four("counts", counts).T
     ratios: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {
         "iou": (tp, tp + fp + fn),
         "dice": (2 * tp, 2 * tp + fp + fn),
@@ -97,23 +104,21 @@ def stability_scores(
 
     Raises:
         DataError: what are not float32 logits, or one that is NaN; names the mask.
-        ConfigError: a negative offset.
+        ConfigError: a negative ``offset``, or one or a ``threshold`` that is not finite.
 
     Source: ``calculate_stability_score`` of ``segment_anything/utils/amg.py``.
     """
-    if not offset >= 0:
-        raise ConfigError(f"offset is {offset}", where="offset", fix="a number of at least 0")
-    values = np.asarray(logits)
+    threshold, offset = finite("threshold", threshold), finite("offset", offset, least=0)
+    with kernel_errors(DataError, "logits"):
+        values = np.asarray(logits)
     if values.dtype != np.float32:
         raise DataError(f"logits are {values.dtype}", where="logits", fix="pass float32")
     form = read_form(values, "logits")
     size = common_size(form, form)
-    try:
+    with kernel_errors(DataError, "logits"):
         counts = _rust.overlap_counts(
             form.value, form.value, None, *size, (threshold + offset, threshold - offset), None
         )
-    except ValueError as error:
-        raise DataError(str(error), where="logits") from None
     return scores(counts, empty)["iou"]
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samfast import _rust
-from samfast.errors import ConfigError
+from samfast.checks import instance, kernel_errors, writable
+from samfast.errors import ConfigError, DataError
 from samfast.masks import Masks
 
 
@@ -35,10 +36,13 @@ def pairwise_iou(
         out: ``(N, M)`` float64 C-contiguous, to be written to and returned.
 
     Raises:
-        ConfigError: masks of different sizes, or ``crowd`` that is not one bool a target.
+        DataError: what are not masks.
+        ConfigError: masks of different sizes, ``crowd`` that is not one bool a target, or an ``out`` that does not fit.
 
     Source: ``rleIou`` of ``maskApi.c``.
     """
+    instance("prediction", prediction, Masks)
+    instance("target", target, Masks)
     if (prediction.height, prediction.width) != (target.height, target.width):
         raise ConfigError(
             f"target has masks of {target.height} x {target.width}, the prediction of "
@@ -46,7 +50,10 @@ def pairwise_iou(
             where="target",
         )
     arrays = (prediction.counts, prediction.offsets, target.counts, target.offsets)
-    return _rust.rle_pairwise_iou(*arrays, checked_crowd(crowd, len(target)), target.height, target.width, out)
+    flags = checked_crowd(crowd, len(target))
+    writable(out, (len(prediction), len(target)), np.float64)
+    with kernel_errors(DataError, "masks"):
+        return _rust.rle_pairwise_iou(*arrays, flags, target.height, target.width, out)
 
 
 def checked_crowd(crowd: ArrayLike | None, targets: int) -> NDArray[np.uint8]:
@@ -57,7 +64,8 @@ def checked_crowd(crowd: ArrayLike | None, targets: int) -> NDArray[np.uint8]:
     """
     if crowd is None:
         return np.zeros(targets, np.uint8)
-    flags = np.asarray(crowd)
+    with kernel_errors(ConfigError, "crowd"):
+        flags = np.asarray(crowd)
     if flags.shape != (targets,) or (flags.dtype.kind not in "biu" and flags.size):
         raise ConfigError(
             f"crowd is {flags.dtype} of shape {flags.shape}, expected bool of shape ({targets},)", where="crowd"

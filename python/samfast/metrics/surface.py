@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samfast import _rust
+from samfast.checks import choice, finite, kernel_errors, pixel_spacing, reals
 from samfast.errors import ConfigError, DataError
 from samfast.metrics.forms import AnyMasks, common_size, read_form
 
@@ -73,20 +74,18 @@ def surface_distances(
 
     Source: ``monai.metrics``, ``medpy.metric.binary``, ``surface_distance`` (DeepMind).
     """
-    for name, value, options in (("convention", convention, Convention), ("empty", empty, Empty)):
-        if value not in get_args(options):
-            raise ConfigError(f"{name} is {value!r}", where=name, fix=f"one of {', '.join(get_args(options))}")
-    tolerances = np.atleast_1d(np.asarray(tolerance, np.float64))
+    choice("convention", convention, get_args(Convention))
+    choice("empty", empty, get_args(Empty))
+    threshold = finite("threshold", threshold)
+    tolerances = np.atleast_1d(reals("tolerance", tolerance, ConfigError))
     if tolerances.ndim != 1 or not (np.isfinite(tolerances) & (tolerances >= 0)).all():
         raise ConfigError(f"tolerance is {tolerance}", where="tolerance", fix="finite numbers of at least 0")
-    sides = _checked_spacing(spacing)
+    sides = pixel_spacing(spacing)
     forms = read_form(prediction, "prediction"), read_form(target, "target")
     size = common_size(*forms, width=width)
     pair = (forms[0].value, forms[1].value)
-    try:
+    with kernel_errors(DataError, "masks"):
         found = _rust.surface_distances(*pair, *size, threshold, convention, sides, tolerances.tolist())  # (N, 3 + T)
-    except ValueError as error:
-        raise DataError(str(error), where="masks") from None
     _fill_empty(found, convention, empty)
     names = {name: found[:, column].copy() for column, name in enumerate(("hd", "hd95", "assd"))}
     nsd = found[:, 3:].copy()
@@ -107,13 +106,3 @@ def _fill_empty(found: NDArray[np.float64], convention: Convention, empty: Empty
             where="masks",
             fix='empty="nan" gives NaN where both are empty, infinity where one is',
         )
-
-
-def _checked_spacing(spacing: float | tuple[float, float]) -> tuple[float, float]:
-    sides = np.asarray(spacing, np.float64)
-    if sides.shape not in ((), (2,)) or not ((sides >= 1e-100) & (sides <= 1e100)).all():
-        raise ConfigError(
-            f"spacing is {spacing}", where="spacing", fix="one number above 0, or two: (height, width) of a pixel"
-        )
-    height, width = np.broadcast_to(sides, 2).tolist()
-    return height, width

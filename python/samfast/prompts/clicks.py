@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samfast import _rust
-from samfast.errors import ConfigError
+from samfast.checks import choice, instance, kernel_errors, reals
+from samfast.errors import ConfigError, DataError
 from samfast.masks import Masks
-from samfast.prompts.draws import check_keys, draw, visible
+from samfast.prompts.draws import call, checked_keys, draw, visible
 from samfast.prompts.values import NEGATIVE, PADDING, POSITIVE
 
 
@@ -43,27 +44,28 @@ def corrective_clicks(
         what is too much; -10 (padding) with the point (0, 0) where there is nothing to correct.
 
     Raises:
+        DataError: what are not masks.
         ConfigError: masks that do not pair, an unknown rule, or ``keys`` or ``clicked`` that do not fit it.
     """
+    instance("prediction", prediction, Masks)
+    instance("target", target, Masks)
+    choice("rule", rule, ("center", "random"))
     if len(prediction) != len(target):
         raise ConfigError(f"{len(prediction)} predictions for {len(target)} targets", where="prediction")
     if rule == "center":
         if keys is not None:
             raise ConfigError("the center rule draws nothing, so it takes no keys", where="keys")
         return _center(prediction, target, _pixels(clicked, len(target)), ignore)
-    if rule == "random":
-        if keys is None or clicked is not None:
-            raise ConfigError("the random rule takes keys and no earlier clicks", where="rule")
-        check_keys(keys, len(target))
-        return _random(prediction, target, keys, ignore)
-    raise ConfigError(f"{rule!r} is no rule for clicks", where="rule", fix="center or random")
+    if keys is None or clicked is not None:
+        raise ConfigError("the random rule takes keys and no earlier clicks", where="rule")
+    return _random(prediction, target, checked_keys(keys, len(target)), ignore)
 
 
 def _center(
     prediction: Masks, target: Masks, clicked: NDArray[np.int32], ignore: Masks | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     missed, extra = (
-        _rust.rle_deepest(region.counts, region.offsets, region.height, region.width, clicked)
+        call(_rust.rle_deepest, region, clicked)
         for region in (visible(target.subtract(prediction), ignore), visible(prediction.subtract(target), ignore))
     )
     is_missed = missed[1] > extra[1]
@@ -79,7 +81,9 @@ def _random(
     size = (target.height, target.width)
     target.subtract(prediction)  # says what does not pair
     arrays = (target.counts, target.offsets, prediction.counts, prediction.offsets)
-    wrong = visible(Masks(*size, *_rust.rle_difference_pairs(*arrays, *size)), ignore)
+    with kernel_errors(DataError, "prediction, target"):
+        wrong = Masks(*size, *_rust.rle_difference_pairs(*arrays, *size))
+    wrong = visible(wrong, ignore)
     (chosen,) = wrong.area().nonzero()
     points = np.zeros((len(target), 2), np.float32)
     labels = np.full(len(target), PADDING, np.int64)
@@ -99,7 +103,7 @@ def _holds(masks: Masks, points: NDArray[np.float32]) -> NDArray[np.bool_]:
 def _pixels(clicked: NDArray[np.floating] | None, count: int) -> NDArray[np.int32]:
     if clicked is None:
         return np.zeros((count, 0, 2), np.int32)
-    points = np.asarray(clicked, np.float64)
+    points = reals("clicked", clicked, ConfigError)
     if points.ndim != 3 or points.shape[0] != count or points.shape[2] != 2:
         raise ConfigError(f"clicked has shape {points.shape}, expected ({count}, M, 2)", where="clicked")
     inside = np.isfinite(points) & (points >= 0) & (points < 2**31 - 1)

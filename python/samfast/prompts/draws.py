@@ -9,13 +9,14 @@ never on threads, order or batch. The stream of a key is SplitMix64 (``docs/draw
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samfast import _rust
+from samfast.checks import choice, finite, instance, kernel_errors, mask_size, rows_of_four, whole
 from samfast.errors import ConfigError, DataError
 from samfast.masks import Masks
 
@@ -30,6 +31,9 @@ def draw_keys(
 
     >>> bool(draw_keys(0, "image", ["a", "b"])[1] == draw_keys(0, "image", ["b"])[0])
     True
+
+    Raises:
+        DataError: an annotation id that is not text.
     """
     shared = hashlib.blake2b(digest_size=8)
     for part in (seed, epoch, draw, image_key):
@@ -37,7 +41,7 @@ def draw_keys(
     keys = np.empty(len(annotation_ids), np.uint64)
     for i, annotation_id in enumerate(annotation_ids):
         own = shared.copy()
-        own.update(_framed(annotation_id))
+        own.update(_framed(instance(f"annotation_ids[{i}]", annotation_id, str)))
         keys[i] = int.from_bytes(own.digest(), "little")
     return keys
 
@@ -56,11 +60,12 @@ def sample_points(
         ignore: pixels no point may lie on: one mask for all, one each, or none.
 
     Raises:
-        DataError: a mask without pixels to draw from; names its index.
-        ConfigError: keys that are not one a mask, or ``ignore`` of another size or number.
+        DataError: a mask without pixels to draw from, names its index; or what are not masks.
+        ConfigError: keys that are not one a mask, a ``k`` below 0 or of 2**31 points in all, or ``ignore`` of another
+            size or number.
     """
-    check_keys(keys, len(masks))
-    return draw(visible(masks, ignore), keys, k, b"points  ")
+    masks = visible(masks, ignore)
+    return draw(masks, checked_keys(keys, len(masks)), k, b"points  ")
 
 
 def negative_points(
@@ -87,30 +92,25 @@ def negative_points(
         ignore: pixels no point may lie on: one mask for all, one each, or none.
 
     Raises:
-        DataError: a mask that leaves no pixel of the image; names its index.
-        ConfigError: keys that are not one a mask, an unknown ``where``, a ``ring_px`` that is not a number of at least
-            0, or ``ignore`` of another size or number.
+        DataError: a mask that leaves no pixel of the image, names its index; or what are not masks.
+        ConfigError: keys that are not one a mask, a ``k`` as for :func:`sample_points`, an unknown ``where``, a
+            ``ring_px`` that is not a number of at least 0, or ``ignore`` of another size or number.
     """
-    check_keys(keys, len(masks))
-    size = (masks.height, masks.width)
-    outside = visible(_with(masks, *_rust.rle_complement(masks.counts, masks.offsets, *size)), ignore)
+    choice("where", where, ("outside", "box", "ring"))
+    ring_px = finite("ring_px", ring_px, least=0)
+    outside = visible(_with(masks, *call(_rust.rle_complement, masks)), ignore)
+    keys = checked_keys(keys, len(masks))
     room = outside.area()
     if not room.all():
         raise DataError(f"mask {room.argmin()} leaves no pixel of the image for a negative point", where="masks")
     if where == "outside":
         region = outside
     elif where == "box":
-        boxes = _rust.rle_bbox(masks.counts, masks.offsets, *size)
+        boxes = call(_rust.rle_bbox, masks)
         boxes[boxes[:, 2] < 0] = -1  # an empty mask has no box: one beside the image
-        region = outside.intersect(_with(masks, *_rust.boxes_to_rle(boxes, *size)))
-    elif where == "ring":
-        try:
-            ring = _rust.rle_ring(masks.counts, masks.offsets, *size, ring_px)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(str(error), where="ring_px") from None
-        region = outside.intersect(_with(masks, *ring))
+        region = outside.intersect(_with(masks, *_rust.boxes_to_rle(boxes, masks.height, masks.width)))
     else:
-        raise ConfigError(f"{where!r} is no place for negative points", where="where", fix="outside, box or ring")
+        region = outside.intersect(_with(masks, *call(_rust.rle_ring, masks, ring_px)))
     both = Masks.concatenate([region, outside])
     chosen = np.where(region.area() > 0, 0, len(masks)) + np.arange(len(masks))
     return draw(both[chosen], keys, k, b"negative")
@@ -131,7 +131,7 @@ def jitter_boxes(
     ``max_px`` pixels, and stays on the image: within [0, width - 1] x [0, height - 1]. Corners stay in order.
 
     Args:
-        boxes: ``(N, 4)`` [xmin, ymin, xmax, ymax], pixel indices, inclusive, original frame.
+        boxes: ``(N, 4)``, or ``(4,)`` for one, [xmin, ymin, xmax, ymax], pixel indices, inclusive, original frame.
         keys: ``(N,)`` uint64, see :func:`draw_keys`.
         ratio: largest shift, as a fraction of the side.
         max_px: largest shift, in pixels.
@@ -139,31 +139,41 @@ def jitter_boxes(
         width: of the image, in pixels.
 
     Raises:
-        DataError: a box that is not finite or out of order (an empty mask's); names its index.
-        ConfigError: keys that are not one a box.
+        DataError: a box that is not finite or out of order (an empty mask's), names its index; or what are not boxes.
+        ConfigError: keys that are not one a box, an image without pixels, or a shift that is not finite or below 0.
     """
-    boxes = np.ascontiguousarray(boxes, np.float64).reshape(-1, 4)
-    check_keys(keys, len(boxes))
-    try:
-        return _rust.jitter_boxes(boxes, keys, ratio, max_px, height, width).astype(np.float32)
-    except ValueError as error:
-        raise DataError(str(error), where="boxes") from None
+    boxes = rows_of_four("boxes", boxes)
+    keys = checked_keys(keys, len(boxes))
+    limits = (finite("ratio", ratio, least=0), finite("max_px", max_px, least=0))
+    size = mask_size(height, width)
+    with kernel_errors(DataError, "boxes"):
+        return _rust.jitter_boxes(boxes, keys, *limits, *size).astype(np.float32)
 
 
 def visible(masks: Masks, ignore: Masks | None) -> Masks:
     """``masks`` without the pixels of ``ignore``."""
-    return masks if ignore is None or not len(ignore) else masks.subtract(ignore)
+    instance("masks", masks, Masks)
+    return masks if ignore is None or not len(instance("ignore", ignore, Masks)) else masks.subtract(ignore)
+
+
+def call(kernel: Callable[..., Any], masks: Masks, *options: Any) -> Any:
+    """What a kernel makes of masks, with options that are checked."""
+    instance("masks", masks, Masks)
+    with kernel_errors(DataError, "masks"):
+        return kernel(masks.counts, masks.offsets, masks.height, masks.width, *options)
 
 
 def draw(masks: Masks, keys: NDArray[np.uint64], k: int, purpose: bytes) -> NDArray[np.float32]:
     """``(N, k, 2)`` float32 pixels of each mask, from the stream of its key and the purpose."""
     # The kernel draws points; a key enters only as key ^ purpose.
     points_keys = keys ^ np.uint64(int.from_bytes(purpose, "big") ^ int.from_bytes(b"points  ", "big"))
-    try:
-        points = _rust.sample_points(masks.counts, masks.offsets, masks.height, masks.width, points_keys, k)
-    except (OverflowError, ValueError) as error:
-        raise DataError(str(error), where="masks") from None
+    points: NDArray[np.int32] = call(_rust.sample_points, masks, points_keys, checked_k(k, len(masks)))
     return points.astype(np.float32)
+
+
+def checked_k(k: int, items: int) -> int:
+    """How many points of each item; all of them can be counted."""
+    return whole("k", k, most=(2**31 - 1) // max(items, 1))
 
 
 def _with(masks: Masks, counts: NDArray[np.uint32], offsets: NDArray[np.int64]) -> Masks:
@@ -175,11 +185,18 @@ def _framed(text: str) -> bytes:
     return len(data).to_bytes(4, "little") + data
 
 
-def check_keys(keys: NDArray[np.uint64], items: int) -> None:
-    """Raise :class:`~samfast.errors.ConfigError` unless there is one key an item."""
+def checked_keys(keys: NDArray[np.uint64] | None, items: int) -> NDArray[np.uint64]:
+    """One key an item, C-contiguous.
+
+    Raises:
+        ConfigError: what is not that.
+    """
+    with kernel_errors(ConfigError, "keys"):
+        keys = np.asarray(keys)
     if keys.shape != (items,) or keys.dtype != np.uint64:
         raise ConfigError(
             f"keys are {keys.dtype} of shape {keys.shape}, expected uint64 of shape ({items},)",
             where="keys",
             fix="make them with draw_keys",
         )
+    return np.ascontiguousarray(keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from samfast.checks import finite, instance
 from samfast.errors import ConfigError
 from samfast.frames import Frame
 from samfast.masks import Masks
@@ -25,7 +26,8 @@ def mask_logits(masks: Masks, frame: Frame, *, epsilon: float = 1e-3) -> NDArray
     Raises:
         ConfigError: a frame of another image size, or an ``epsilon`` outside of (0, 0.5).
     """
-    if not 0 < epsilon < 0.5:
+    instance("masks", masks, Masks)
+    if not 0 < finite("epsilon", epsilon) < 0.5:
         raise ConfigError(f"epsilon is {epsilon}, expected a number between 0 and 0.5", where="epsilon")
     covered = masks.rasterize(frame).astype(np.float64).clip(epsilon, 1 - epsilon)
     logits: NDArray[np.float32] = np.log(covered / (1 - covered)).astype(np.float32)

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samfast import _rust
-from samfast.errors import ConfigError, DataError
+from samfast.checks import mask_size, reals, whole
+from samfast.errors import DataError
 from samfast.masks import Masks
-from samfast.prompts.draws import visible
+from samfast.prompts.draws import call, checked_k, visible
 
 
 def center_points(masks: Masks, *, ignore: Masks | None = None) -> NDArray[np.float32]:
@@ -30,10 +31,10 @@ def center_points(masks: Masks, *, ignore: Masks | None = None) -> NDArray[np.fl
     """
     masks = visible(masks, ignore)
     none = np.zeros((len(masks), 0, 2), np.int32)
-    points, squares = _rust.rle_deepest(masks.counts, masks.offsets, masks.height, masks.width, none)
+    points, squares = call(_rust.rle_deepest, masks, none)
     if not squares.all():
         raise DataError(f"mask {squares.argmin()} is empty: there is no point inside", where="masks")
-    return points.astype(np.float32)
+    return np.asarray(points, np.float32)
 
 
 def centroid_points(masks: Masks, *, ignore: Masks | None = None) -> NDArray[np.float32]:
@@ -53,12 +54,7 @@ def centroid_points(masks: Masks, *, ignore: Masks | None = None) -> NDArray[np.
         DataError: a mask without such pixels; names its index.
         ConfigError: ``ignore`` of another size or number.
     """
-    masks = visible(masks, ignore)
-    try:
-        points = _rust.rle_centroid_inside(masks.counts, masks.offsets, masks.height, masks.width)
-    except ValueError as error:
-        raise DataError(str(error), where="masks") from None
-    return points.astype(np.float32)
+    return np.asarray(call(_rust.rle_centroid_inside, visible(masks, ignore)), np.float32)
 
 
 def farthest_points(masks: Masks, k: int, *, ignore: Masks | None = None) -> NDArray[np.float32]:
@@ -75,16 +71,10 @@ def farthest_points(masks: Masks, k: int, *, ignore: Masks | None = None) -> NDA
 
     Raises:
         DataError: a mask without such pixels; names its index.
-        ConfigError: a negative ``k``, or ``ignore`` of another size or number.
+        ConfigError: a ``k`` below 0 or of 2**31 points in all, or ``ignore`` of another size or number.
     """
-    if k < 0:
-        raise ConfigError(f"k is {k}, expected at least 0", where="k")
     masks = visible(masks, ignore)
-    try:
-        points = _rust.rle_farthest(masks.counts, masks.offsets, masks.height, masks.width, k)
-    except (OverflowError, ValueError) as error:
-        raise DataError(str(error), where="masks") from None
-    return points.astype(np.float32)
+    return np.asarray(call(_rust.rle_farthest, masks, checked_k(k, len(masks))), np.float32)
 
 
 def point_grid(side: int, *, height: int, width: int) -> NDArray[np.float32]:
@@ -116,10 +106,7 @@ def snap_to_grid(points: ArrayLike, side: int, *, height: int, width: int) -> ND
         DataError: what is not points of finite coordinates.
     """
     axes = _grid_axes(side, height, width)
-    try:
-        given = np.asarray(points, np.float64)
-    except (TypeError, ValueError):
-        raise DataError("points are not an array of numbers", where="points") from None
+    given = reals("points", points)
     if given.shape[-1:] != (2,) or not np.isfinite(given).all():
         raise DataError(f"points of shape {given.shape} are not all finite (x, y)", where="points")
     cells = np.floor(given * side / np.array([width, height])).clip(0, side - 1).astype(int)
@@ -127,9 +114,8 @@ def snap_to_grid(points: ArrayLike, side: int, *, height: int, width: int) -> ND
 
 
 def _grid_axes(side: int, height: int, width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    for name, value in (("side", side), ("height", height), ("width", width)):
-        if value < 1:
-            raise ConfigError(f"{name} is {value}, expected at least 1", where=name)
+    side = whole("side", side, least=1, most=2**15)
+    height, width = mask_size(height, width)
     offset = 1 / (2 * side)
     steps = np.linspace(offset, 1 - offset, side)
     return steps * width, steps * height
