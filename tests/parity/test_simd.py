@@ -14,7 +14,9 @@ SCRIPT = """
 import hashlib
 import numpy as np
 from samfast import _rust
-from samfast.masks import Masks, polygons_to_numpy
+from samfast.distances import distance_transform
+from samfast.masks import Masks, from_labels, polygons_to_numpy, to_labels
+from samfast.metrics import boundary_iou, overlap_counts, surface_distances
 rng = np.random.default_rng(0)
 digest = hashlib.sha256()
 for height, width in ((1, 1), (3, 64), (64, 65), (200, 300), (129, 31)):
@@ -24,8 +26,20 @@ for height, width in ((1, 1), (3, 64), (64, 65), (200, 300), (129, 31)):
     assert np.array_equal(ours.numpy(), masks)
     assert Masks.from_packed(ours.packed(), width) == ours
     polygons = [[rng.uniform(-0.2, 1.2, (9, 2)) * (width, height)] for _ in range(4)]
-    for data in (ours.tobytes(), ours.packed().tobytes(), polygons_to_numpy(polygons, height, width).tobytes()):
-        digest.update(data)
+    for rule in ("coco", "pixel-center", "opencv"):
+        digest.update(Masks.from_polygons(polygons, height, width, rule=rule).tobytes())
+        digest.update(polygons_to_numpy(polygons, height, width, rule=rule).tobytes())
+    matrix = [[0.7, 0.4, -3.2], [-0.3, 0.8, 5.1], [0, 0, 1]]
+    for other in (ours, ours.resize(70, 130), ours.crop(0, 0, 1, 1), ours.warp(matrix, 70, 130), ours.fill_holes()):
+        digest.update(other.tobytes())
+    digest.update(ours.packed().tobytes())
+    labels = to_labels(ours)
+    digest.update(labels.tobytes() + from_labels(labels)[0].tobytes())
+    logits = rng.normal(size=masks.shape).astype(np.float32)
+    counts = overlap_counts(masks, logits), overlap_counts(ours, masks), overlap_counts(ours.packed(), ours)
+    edges = boundary_iou(masks, logits), *surface_distances(masks, logits, convention="deepmind").values()
+    for found in (*counts, *edges, *surface_distances(ours, masks).values(), distance_transform(ours)):
+        digest.update(found.tobytes())
 print(_rust.build_info()["simd"], digest.hexdigest())
 """
 
