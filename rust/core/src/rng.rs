@@ -9,9 +9,9 @@
 //! state = mix(key ^ purpose)
 //! ```
 //!
-//! `purpose` is the eight ASCII bytes, big-endian, of what is drawn (`"points  "`, `"boxes   "`), so that two kinds of
-//! draws from one key are unrelated. Reference: Steele, Lea, Flood, *Fast splittable pseudorandom number generators*,
-//! OOPSLA 2014.
+//! `purpose` is the eight ASCII bytes, big-endian, of what is drawn, so that two kinds of draws from one key are
+//! unrelated; `docs/draws.md` lists them. Reference: Steele, Lea, Flood, *Fast splittable pseudorandom number
+//! generators*, OOPSLA 2014.
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
