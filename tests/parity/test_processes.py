@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -114,8 +118,32 @@ WORK: dict[str, Callable[[int], Callable[[], object]]] = {
     "encoding one": lambda size: partial(Masks.from_numpy, noise(1500 * size, 5000)),
     "decoding one": lambda size: huge(size).numpy,
     "labels of one": lambda size: partial(to_labels, huge(size)),
+    "another size of one": lambda size: partial(Masks.from_numpy(noise(20, 30)).resize, 1, 20_000_000 * size),
+    "one under a map": lambda size: partial(
+        Masks.from_numpy(noise(500, 500)).warp, [[10, 1, 0], [0, 5 * size, 0], [0, 0, 1]], 2500 * size, 5000
+    ),
+    "points of one": lambda size: partial(
+        sample_points, Masks.from_numpy(noise(1000, 1000)), np.zeros(1, np.uint64), 300_000 * size
+    ),
+    "points far apart": lambda size: partial(farthest_points, Masks.from_numpy(noise(500, 500)), 500 * size),
     "masks of labels": lambda size: partial(from_labels, noise(700 * size, 5000).view(np.uint8)),
 }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system is known to refuse a thread such a stack")
+def test_where_the_system_gives_no_thread() -> None:
+    script = """
+        import numpy as np
+        from samfast.masks import Masks
+        masks = np.tile(np.random.default_rng(0).random((1, 500, 500)) < 0.5, (16, 1, 1))
+        assert np.array_equal(Masks.from_numpy(masks).numpy(), masks)
+        print("done")
+    """
+    # No system has room for a stack of a petabyte.
+    environment = {**os.environ, "RUST_MIN_STACK": str(1 << 50)}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "done\n", done.stderr
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no alarm to interrupt a call with")

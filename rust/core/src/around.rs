@@ -70,8 +70,8 @@ pub fn ring(masks: Masks<'_>, radius_px: f64) -> Result<MaskBuf> {
         };
         let part = Size::new(window.height as i64, window.width as i64)?;
         let Scratch { pixels, columns, rows, squares, words, blocks } = scratch;
-        window.unpack(masks, mask, 0, pixels);
-        columns.measure(pixels, window.width, Border::Nothing);
+        window.unpack(masks, mask, 0, pixels)?;
+        columns.measure(pixels, window.width, Border::Nothing)?;
         squares.resize(window.width, 0.0);
         zeroed(words, 1, part)?;
         for (y, words) in words.chunks_exact_mut(part.row_words()).enumerate() {

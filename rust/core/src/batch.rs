@@ -1,6 +1,6 @@
 //! Masks in whatever form they come, and the packed rows kernels that do not care ask for.
 
-use crate::bits::{Bits, WORD, mask_count, pack_mask, threshold_row, zeroed};
+use crate::bits::{Bits, WORD, check_threshold, mask_count, pack_mask, threshold_row, zeroed};
 use crate::encode::draw;
 use crate::error::{BatchError, Error, Result, SizeError};
 use crate::rle::{Masks, Size};
@@ -33,13 +33,17 @@ impl<'a> Batch<'a> {
     /// Number of masks.
     ///
     /// # Errors
-    /// [`BatchError::Length`] for bytes or logits that are not a whole number of masks.
+    /// [`BatchError::Length`] for bytes or logits that are not a whole number of masks; [`Error::Option`] for a threshold
+    /// that is not finite.
     pub fn count(&self) -> Result<usize> {
         match self {
             Self::Runs(masks) => Ok(masks.len()),
             Self::Bits(masks) => Ok(masks.len()),
             Self::Bytes(pixels, size) => mask_count(pixels.len(), *size),
-            Self::Logits(pixels, _, size) => mask_count(pixels.len(), *size),
+            Self::Logits(pixels, threshold, size) => {
+                check_threshold(*threshold)?;
+                mask_count(pixels.len(), *size)
+            }
         }
     }
 

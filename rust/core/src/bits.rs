@@ -196,11 +196,25 @@ pub(crate) fn pack_mask<L: Lanes>(lanes: L, pixels: &[u8], size: Size, words: &m
     }
 }
 
+/// Check that a threshold is one that logits can be above or below.
+pub(crate) fn check_threshold(threshold: f32) -> Result<()> {
+    if threshold.is_finite() {
+        return Ok(());
+    }
+    Err(Error::Option {
+        name: "threshold",
+        value: f64::from(threshold),
+        expected: "a finite number in single precision",
+    })
+}
+
 /// The masks of logits of `size`, one map after the other, row-major: what is above `threshold`; NaN is not.
 ///
 /// # Errors
-/// [`BatchError::Length`] if `logits` is not a whole number of maps; [`Error::Memory`].
+/// [`BatchError::Length`] if `logits` is not a whole number of maps; [`Error::Option`] for a threshold that is not
+/// finite; [`Error::Memory`].
 pub fn threshold(logits: &[f32], threshold: f32, size: Size) -> Result<BitBuf> {
+    check_threshold(threshold)?;
     let stride = size.pixels();
     let mut bits = BitBuf::zeros(mask_count(logits.len(), size)?, size)?;
     bits.fill(logits.len() / 8, |mask, (): &mut (), words| {

@@ -7,9 +7,10 @@ use crate::batch::{Batch, check_pair};
 use crate::bits::{WORD, zeroed};
 use crate::encode::{Blocks, push_bits};
 use crate::error::{Error, Result};
+use crate::memory::reserve;
 use crate::overlap::Counts;
 use crate::parallel::fill_items;
-use crate::rle::MaskBuf;
+use crate::rle::{MaskBuf, Size};
 use crate::simd::{Kernel, Lanes, run};
 
 /// The pixels of each mask at most `distance` pixels (diagonal steps count as one) from background; what lies outside
@@ -90,7 +91,7 @@ impl Scratch {
     fn band(&mut self, masks: Batch<'_>, mask: usize, distance: usize) -> Result<&Band> {
         let size = masks.size();
         let words = masks.words(mask, &mut self.mask)?;
-        run(Find { words, row_words: size.row_words(), distance, band: &mut self.band, eroded: &mut self.eroded });
+        run(Find { words, size, distance, band: &mut self.band, eroded: &mut self.eroded })?;
         Ok(&self.band)
     }
 }
@@ -98,18 +99,19 @@ impl Scratch {
 /// From a packed mask to its boundary.
 struct Find<'a> {
     words: &'a [u64],
-    row_words: usize,
+    size: Size,
     distance: usize,
     band: &'a mut Band,
     eroded: &'a mut Vec<u64>,
 }
 
 impl Kernel for Find<'_> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, _: L) {
-        let Self { words, row_words, distance, band, eroded } = self;
+    fn run<L: Lanes>(self, _: L) -> Result<()> {
+        let Self { words, size, distance, band, eroded } = self;
+        let row_words = size.row_words();
         let rows = words.chunks_exact(row_words);
         let is_empty = |row: &[u64]| row.iter().fold(0, |any, word| any | word) == 0;
         band.top = rows.clone().take_while(|row| is_empty(row)).count();
@@ -117,7 +119,7 @@ impl Kernel for Find<'_> {
         band.words.clear();
         (band.left, band.width, band.row_words) = (0, 0, 0);
         if height == 0 {
-            return;
+            return Ok(());
         }
         let rows = rows.skip(band.top).take(height);
         let mut any = vec![0; row_words];
@@ -131,15 +133,16 @@ impl Kernel for Find<'_> {
         let leaves_nothing = square > height || square > band.width * WORD;
         let room = if leaves_nothing { 0 } else { (square - 1).div_ceil(WORD) };
         band.row_words = band.width + room;
-        band.words.reserve(height * band.row_words);
+        reserve(&mut band.words, height * band.row_words, size)?;
         for row in rows {
             band.words.extend_from_slice(&row[band.left..band.left + band.width]);
             band.words.resize(band.words.len() + room, 0);
         }
         if leaves_nothing {
-            return;
+            return Ok(());
         }
         eroded.clear();
+        reserve(eroded, band.words.len(), size)?;
         eroded.extend_from_slice(&band.words);
         erode_along_rows(eroded, band.row_words, square);
         erode_down_columns(eroded, band.row_words, square);
@@ -154,6 +157,7 @@ impl Kernel for Find<'_> {
                 carry = eroded >> 1 >> (WORD - 1 - bits);
             }
         }
+        Ok(())
     }
 }
 

@@ -3,9 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::edt::{Border, Columns, Rows, Spacing, check_sides};
+use crate::edt::{Border, Columns, Rows, Spacing};
 use crate::error::{BatchError, Error, Result};
-use crate::parallel::fill_items;
+use crate::memory::{points, reserve};
+use crate::parallel::{Pace, fill_items};
 use crate::rle::Masks;
 use crate::window::Window;
 
@@ -28,9 +29,9 @@ const NOTHING: Found = Found { point: [-1, -1], square: 0 };
 /// nothing. Only rows that can hold a better pixel than the best so far are transformed.
 ///
 /// # Errors
-/// [`BatchError::Length`] if `excluded` are not as many a mask; [`crate::SizeError::TooLong`].
+/// [`BatchError::Length`] if `excluded` are not as many a mask; [`crate::SizeError::TooLong`]; [`Error::Memory`].
 pub fn deepest(masks: Masks<'_>, excluded: &[[i32; 2]]) -> Result<Vec<Found>> {
-    check_sides(masks.size())?;
+    masks.size().check_places()?;
     let per_mask = excluded.len().checked_div(masks.len()).unwrap_or(0);
     if per_mask * masks.len() != excluded.len() {
         let expected = format!("a multiple of {}", masks.len());
@@ -39,7 +40,7 @@ pub fn deepest(masks: Masks<'_>, excluded: &[[i32; 2]]) -> Result<Vec<Found>> {
     let mut found = vec![NOTHING; masks.len()];
     fill_items(&mut found, 1, masks.len() * masks.size().pixels() / 4, |mask, scratch: &mut Scratch, found| {
         let excluded = &excluded[mask * per_mask..(mask + 1) * per_mask];
-        found[0] = scratch.deepest(masks, mask, excluded).unwrap_or(NOTHING);
+        found[0] = scratch.deepest(masks, mask, excluded)?.unwrap_or(NOTHING);
         Ok(())
     })?;
     Ok(found)
@@ -57,11 +58,11 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn deepest(&mut self, masks: Masks<'_>, mask: usize, excluded: &[[i32; 2]]) -> Option<Found> {
-        let window = Window::around(masks, mask)?;
+    fn deepest(&mut self, masks: Masks<'_>, mask: usize, excluded: &[[i32; 2]]) -> Result<Option<Found>> {
+        let Some(window) = Window::around(masks, mask) else { return Ok(None) };
         let Self { pixels, columns, rows, bounds, squares, excluded: inside } = self;
-        window.unpack(masks, mask, 1, pixels);
-        columns.measure(pixels, window.width, Border::Background);
+        window.unpack(masks, mask, 1, pixels)?;
+        columns.measure(pixels, window.width, Border::Background)?;
         inside.clear();
         inside.extend(excluded.iter().filter_map(|&[x, y]| {
             let (x, y) =
@@ -69,8 +70,10 @@ impl Scratch {
             (x < window.width && y < window.height).then_some((x, y))
         }));
         bounds.clear();
+        reserve(bounds, window.height, masks.size())?;
         bounds.extend((0..window.height).map(|y| (columns.largest(y), y)));
         bounds.sort_unstable_by_key(|&(bound, y)| (Reverse(bound), y));
+        reserve(squares, window.width, masks.size())?;
         squares.resize(window.width, 0.0);
         let mut best = (0.0, 0, 0);
         for &(bound, y) in &*bounds {
@@ -89,7 +92,7 @@ impl Scratch {
             }
         }
         let (square, y, x) = best;
-        (square > 0.0).then_some(Found { point: point(window, x, y), square: square as i64 })
+        Ok((square > 0.0).then_some(Found { point: point(window, x, y), square: square as i64 }))
     }
 }
 
@@ -110,18 +113,19 @@ fn first_largest(values: &[f64]) -> (usize, f64) {
 /// Greedy k-centre (Gonzalez 1985). A row is measured again only if it may hold the next point.
 ///
 /// # Errors
-/// [`Error::EmptyMask`] with the first mask that has no pixel; as [`deepest`]; [`Error::Option`] for 2^31 points or more.
+/// [`Error::EmptyMask`] with the first mask that has no pixel; as [`deepest`]; [`Error::Option`] for 2^31 points or more;
+/// [`Error::PointMemory`].
 pub fn farthest(masks: Masks<'_>, k: usize) -> Result<Vec<Found>> {
-    check_sides(masks.size())?;
-    if masks.len().checked_mul(k).is_none_or(|points| points > i32::MAX as usize) {
-        return Err(Error::Option { name: "k", value: k as f64, expected: "fewer than 2^31 points in all" });
-    }
-    let mut found = vec![NOTHING; masks.len() * k];
+    masks.size().check_places()?;
+    let mut found = points(masks.len(), k, NOTHING)?;
     fill_items(&mut found, k, masks.len() * masks.size().pixels(), |mask, scratch: &mut Scratch, found| {
         let Some(window) = Window::around(masks, mask) else { return Err(Error::EmptyMask { mask }) };
-        found[0] = scratch.deepest(masks, mask, &[]).unwrap_or(NOTHING);
+        found[0] = scratch.deepest(masks, mask, &[])?.unwrap_or(NOTHING);
         let Scratch { pixels, squares, .. } = scratch;
-        let mut stale: BinaryHeap<_> = (0..window.height).map(|y| (u64::MAX, Reverse(y), 0, 0)).collect();
+        let mut rows = Vec::new();
+        reserve(&mut rows, window.height, masks.size())?;
+        rows.extend((0..window.height).map(|y| (u64::MAX, Reverse(y), 0, 0)));
+        let (mut stale, mut pace) = (BinaryHeap::from(rows), Pace::default());
         for chosen in 1..found.len() {
             let (predecessors, rest) = found.split_at_mut(chosen);
             while let Some((square, Reverse(y), x, measured)) = stale.pop() {
@@ -131,6 +135,7 @@ pub fn farthest(masks: Masks<'_>, k: usize) -> Result<Vec<Found>> {
                     break;
                 }
                 let row = &pixels[y * window.width..(y + 1) * window.width];
+                pace.steps(row.len() + chosen)?;
                 if let Some((x, square)) = farthest_in_row(window, y, row, predecessors, squares) {
                     stale.push((square as u64, Reverse(y), x, chosen));
                 }
@@ -171,7 +176,7 @@ fn farthest_in_row(
 /// # Errors
 /// [`Error::EmptyMask`] with the first mask that has no pixel; [`crate::SizeError::TooLong`].
 pub fn centroid_inside(masks: Masks<'_>) -> Result<Vec<[i32; 2]>> {
-    check_sides(masks.size())?;
+    masks.size().check_places()?;
     let mut points = vec![[0; 2]; masks.len()];
     fill_items(&mut points, 1, masks.run_count() * 20, |mask, (): &mut (), point| {
         let segments = || columns_of(masks, mask);

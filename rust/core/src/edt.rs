@@ -10,7 +10,7 @@ mod envelope;
 mod gaps;
 mod rows;
 
-use crate::error::{BatchError, Error, Result, SizeError};
+use crate::error::{BatchError, Error, Result};
 use crate::parallel::{fill_items, thread_count};
 use crate::rle::Size;
 
@@ -54,8 +54,8 @@ impl Spacing {
     }
 }
 
-/// Longest side of a mask: the squares of its distances are exact in a double.
-const MAX_SIDE: usize = 1 << 26;
+/// Longest side of a mask, a power of 2: the squares of its distances are exact in a double.
+const MAX_SIDE: u32 = 26;
 
 /// Largest mask that is one thread's work: between two masks, or between two rows of a larger one, Ctrl-C is heard.
 const MAX_SHARE: usize = 1 << 24;
@@ -94,7 +94,7 @@ impl Distance for f32 {
 ///
 /// # Errors
 /// [`BatchError::Length`] if `pixels` is not a whole number of masks, [`BatchError::Output`] if `out` is not as long,
-/// [`SizeError::TooLong`] for a side of more than 2^26 pixels.
+/// [`crate::SizeError::TooLong`] for a side of more than 2^26 pixels; [`Error::Memory`].
 pub fn distance_transform<T: Distance>(
     pixels: &[u8],
     size: Size,
@@ -116,14 +116,14 @@ pub fn distance_transform<T: Distance>(
     if count >= thread_count() && stride <= MAX_SHARE {
         return fill_items(out, stride, pixels.len() * 4, |index, scratch: &mut (Columns, Rows), out| {
             let (columns, rows) = scratch;
-            columns.measure(mask(index), width, border);
+            columns.measure(mask(index), width, border)?;
             out.chunks_exact_mut(width).enumerate().for_each(|(y, out)| rows.distances(columns, y, spacing, out));
             Ok(())
         });
     }
     let mut columns = Columns::default();
     for (index, out) in out.chunks_exact_mut(stride).enumerate() {
-        columns.measure(mask(index), width, border);
+        columns.measure(mask(index), width, border)?;
         fill_items(out, width, stride * 4, |y, rows: &mut Rows, out| {
             rows.distances(&columns, y, spacing, out);
             Ok(())
@@ -134,10 +134,7 @@ pub fn distance_transform<T: Distance>(
 
 /// Check that no square of a distance outgrows a double.
 pub(crate) fn check_sides(size: Size) -> Result<()> {
-    if size.height().max(size.width()) <= MAX_SIDE {
-        return Ok(());
-    }
-    Err(SizeError::TooLong { height: size.height(), width: size.width() }.into())
+    size.check_sides(MAX_SIDE)
 }
 
 #[cfg(test)]
@@ -224,6 +221,6 @@ mod tests {
     fn a_side_too_long_is_refused() {
         let size = Size::new(1, (1 << 26) + 1).unwrap();
         let refused = distance_transform::<f64>(&[], size, Spacing::UNIT, Border::Nothing, &mut []);
-        assert_eq!(refused, Err(Error::Size(SizeError::TooLong { height: 1, width: (1 << 26) + 1 })));
+        assert_eq!(refused, Err(Error::Size(SizeError::TooLong { height: 1, width: (1 << 26) + 1, power: 26 })));
     }
 }

@@ -58,6 +58,12 @@ pub enum Error {
         /// The size of each.
         size: Size,
     },
+    /// Points that do not fit into memory.
+    #[error("not enough memory for {points} points")]
+    PointMemory {
+        /// How many.
+        points: usize,
+    },
     /// Logits that are neither above nor below a threshold.
     #[error("mask {mask}: a logit is NaN")]
     NotANumber {
@@ -145,13 +151,15 @@ pub enum SizeError {
         /// In pixels.
         width: i64,
     },
-    /// A side longer than distances can be measured along.
-    #[error("a mask of {height} x {width} pixels (height x width) has a side of more than 2^26 pixels")]
+    /// A side longer than the numbers of a result are exact along.
+    #[error("a mask of {height} x {width} pixels (height x width) has a side of more than 2^{power} pixels")]
     TooLong {
         /// In pixels.
         height: usize,
         /// In pixels.
         width: usize,
+        /// The longest side is 2 to this power.
+        power: u32,
     },
     /// Two inputs of one call with masks of different sizes.
     #[error("{name} has masks of {found} pixels, expected {expected} (height x width)")]
@@ -260,7 +268,7 @@ pub enum PolygonError {
         points: usize,
     },
     /// A coordinate that is not a number, infinite, or absurdly far away.
-    #[error("coordinate {number} is {value}, outside +-{limit:e}")]
+    #[error("coordinate {number} is {value:e}, outside +-{limit:e}")]
     Coordinate {
         /// Index of the coordinate within the polygon.
         number: usize,

@@ -25,6 +25,7 @@ mod files;
 mod fill;
 mod labels;
 mod measure;
+mod memory;
 mod nearest;
 mod outline;
 mod overlap;

@@ -18,13 +18,16 @@ pub fn areas(counts: &[u32], offsets: &[i64]) -> Result<Vec<i64>> {
 }
 
 /// `[xmin, ymin, xmax, ymax]` of each mask, inclusive pixel indices; `[0, 0, -1, -1]` for an empty one.
-#[must_use]
-pub fn boxes(masks: Masks<'_>) -> Vec<[i64; 4]> {
+///
+/// # Errors
+/// [`crate::SizeError::TooLong`] for a side of more than 2^24 pixels.
+pub fn boxes(masks: Masks<'_>) -> Result<Vec<[i64; 4]>> {
+    masks.size().check_places()?;
     let bounding_box = |mask| {
         let Window { x, y, width, height } = Window::around(masks, mask).unwrap_or_default();
         [x, y, x + width, y + height].map(|edge| edge as i64)
     };
-    (0..masks.len()).map(bounding_box).map(|[x0, y0, x1, y1]| [x0, y0, x1 - 1, y1 - 1]).collect()
+    Ok((0..masks.len()).map(bounding_box).map(|[x0, y0, x1, y1]| [x0, y0, x1 - 1, y1 - 1]).collect())
 }
 
 /// Whether the bounding boxes of the masks hold less than half of all pixels: then it pays to decode them into memory

@@ -119,7 +119,9 @@ fn share_out<S>(
             STOP.with(|thread| _ = thread.set(Arc::clone(stop)));
             run();
         };
-        let spawned: Vec<_> = (1..threads.min(shares)).map(|_| scope.spawn(start)).collect();
+        // Where the system gives no more threads, those there are do all shares.
+        let spawn = |_| thread::Builder::new().spawn_scoped(scope, start).ok();
+        let spawned: Vec<_> = (1..threads.min(shares)).map_while(spawn).collect();
         ASKED.set(Instant::now());
         run();
         for thread in spawned {

@@ -1,7 +1,8 @@
 //! Crops and other sizes of masks, column by column from the runs.
 
 use crate::error::{Error, Result};
-use crate::parallel::STEP;
+use crate::memory::reserve;
+use crate::parallel::{Pace, STEP};
 use crate::rle::{MaskBuf, Masks, Size, each_segment};
 
 /// The part of each mask inside a window: `size` pixels from row `top` and column `left` on.
@@ -43,27 +44,33 @@ pub fn crop(masks: Masks<'_>, top: i64, left: i64, size: Size) -> Result<MaskBuf
 /// `torch`'s `nearest-exact`. O(runs + new columns + their runs).
 ///
 /// # Errors
-/// None for masks that passed [`Masks::new`].
+/// [`Error::Memory`]; nothing else for masks that passed [`Masks::new`].
 pub fn resize(masks: Masks<'_>, size: Size) -> Result<MaskBuf> {
     let from = masks.size();
-    let first_row = firsts(from.height(), size.height());
+    let first_row = firsts(from.height(), size.height(), from)?;
     let work = masks.run_count() * STEP + masks.len() * size.width() * STEP;
     MaskBuf::build(masks.len(), work, |mask, scratch: &mut (Vec<(usize, usize)>, Vec<usize>), out| {
         let (segments, starts) = scratch;
         segments.clear();
         starts.clear();
+        reserve(starts, from.width() + 1, from)?;
         each_segment(masks.runs(mask), from.height(), |x, top, bottom| {
             starts.resize(x + 1, segments.len());
             segments.push((first_row[top], first_row[bottom]));
         });
         starts.resize(from.width() + 1, segments.len());
-        let columns = (0..size.width()).flat_map(|x| {
+        let (mut pace, mut going_on) = (Pace::default(), Ok(()));
+        let columns = (0..size.width()).take_while(|_| {
+            going_on = pace.steps(STEP);
+            going_on.is_ok()
+        });
+        let stretches = columns.flat_map(|x| {
             let source = source(x, from.width(), size.width());
             let of_column = &segments[starts[source]..starts[source + 1]];
             of_column.iter().map(move |&(top, bottom)| (x * size.height() + top, x * size.height() + bottom))
         });
-        out.push(size.pixels(), columns.filter(|(start, end)| start < end));
-        Ok(())
+        out.push(size.pixels(), stretches.filter(|(start, end)| start < end));
+        going_on
     })
 }
 
@@ -73,14 +80,16 @@ fn source(i: usize, old: usize, new: usize) -> usize {
 }
 
 /// For each index of `0..=old`: the first new index whose source is not before it.
-fn firsts(old: usize, new: usize) -> Vec<usize> {
-    let mut firsts = Vec::with_capacity(old + 1);
+fn firsts(old: usize, new: usize, size: Size) -> Result<Vec<usize>> {
+    let (mut firsts, mut pace) = (Vec::new(), Pace::default());
+    reserve(&mut firsts, old + 1, size)?;
     for i in 0..new {
+        pace.steps(STEP)?;
         let source = source(i, old, new);
         while firsts.len() <= source {
             firsts.push(i);
         }
     }
     firsts.resize(old + 1, new);
-    firsts
+    Ok(firsts)
 }

@@ -48,6 +48,22 @@ impl Size {
     }
 }
 
+impl Size {
+    /// Check that no side is longer than 2 to the `power`.
+    pub(crate) fn check_sides(self, power: u32) -> Result<()> {
+        let Self { height, width } = self;
+        if height.max(width) <= 1 << power {
+            return Ok(());
+        }
+        Err(SizeError::TooLong { height, width, power }.into())
+    }
+
+    /// Check that single precision, which decoders take coordinates in, counts every pixel of a side.
+    pub(crate) fn check_places(self) -> Result<()> {
+        self.check_sides(f32::MANTISSA_DIGITS)
+    }
+}
+
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} x {}", self.height, self.width)

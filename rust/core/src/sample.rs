@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 
 use crate::error::{BatchError, BoxError, Error, Result};
-use crate::parallel::fill_items;
+use crate::memory;
+use crate::parallel::{Pace, STEP, fill_items};
 use crate::rle::{Masks, Size};
 use crate::rng::Rng;
-
-const MAX_POINTS: usize = (1 << 31) - 1;
 
 /// `k` (x, y) pixels of each mask, uniform, different from each other as long as the mask has pixels left.
 ///
@@ -16,14 +15,13 @@ const MAX_POINTS: usize = (1 << 31) - 1;
 ///
 /// # Errors
 /// [`Error::EmptyMask`] with the first mask that has no pixel; [`BatchError::Length`] if `keys` are not one a mask;
-/// [`Error::Option`] for 2^31 points or more.
+/// [`Error::Option`] for 2^31 points or more; [`Error::PointMemory`]; [`crate::SizeError::TooLong`] for a side of more
+/// than 2^24 pixels.
 pub fn sample_points(masks: Masks<'_>, keys: &[u64], k: usize) -> Result<Vec<[i32; 2]>> {
     check_keys(keys, masks.len())?;
-    if masks.len().checked_mul(k).is_none_or(|points| points > MAX_POINTS) {
-        return Err(Error::Option { name: "k", value: k as f64, expected: "fewer than 2^31 points in all" });
-    }
+    masks.size().check_places()?;
     let height = masks.size().height();
-    let mut points = vec![[0; 2]; masks.len() * k];
+    let mut points = memory::points(masks.len(), k, [0; 2])?;
     let work = masks.run_count() + points.len() * 100;
     fill_items(&mut points, k, work, |mask, ends: &mut Vec<(usize, usize)>, points| {
         let mut area = 0;
@@ -37,7 +35,11 @@ pub fn sample_points(masks: Masks<'_>, keys: &[u64], k: usize) -> Result<Vec<[i3
         }
         let mut rng = Rng::new(keys[mask], *b"points  ");
         let mut moved = HashMap::new();
+        let touched = points.len().min(area);
+        moved.try_reserve(touched).map_err(|_| Error::PointMemory { points: touched })?;
+        let mut pace = Pace::default();
         for (i, point) in points.iter_mut().enumerate() {
+            pace.steps(10 * STEP)?;
             let rank = draw_rank(&mut rng, &mut moved, i, area);
             let (ranks, end) = ends[ends.partition_point(|&(ranks, _)| ranks <= rank)];
             let position = end - (ranks - rank);
@@ -77,9 +79,10 @@ pub struct Jitter {
 ///
 /// # Errors
 /// [`Error::Box`] with the first box that is not finite or out of order; [`Error::Option`] for a negative option;
-/// [`BatchError::Length`] if `keys` are not one a box.
+/// [`BatchError::Length`] if `keys` are not one a box; [`crate::SizeError::TooLong`] for a side of more than 2^24 pixels.
 pub fn jitter_boxes(boxes: &[[f64; 4]], keys: &[u64], jitter: Jitter, size: Size) -> Result<Vec<[f64; 4]>> {
     check_keys(keys, boxes.len())?;
+    size.check_places()?;
     for (name, value) in [("ratio", jitter.ratio), ("max_px", jitter.max_px)] {
         if !(value.is_finite() && value >= 0.0) {
             return Err(Error::Option { name, value, expected: "a finite number of at least 0" });

@@ -12,9 +12,9 @@ use crate::batch::{Batch, check_pair};
 use crate::bits::{WORD, ones};
 use crate::edt::Spacing;
 use crate::error::{Error, Result};
+use crate::memory::reserve;
 use crate::nearest::{Metric, Padded, STEP, Scaled, Squares};
 use crate::parallel::fill_items;
-use crate::rle::Size;
 use crate::simd::{Kernel, Lanes, run};
 use crate::statistics::{Outline, Score, scores};
 
@@ -57,12 +57,17 @@ pub fn surface_distances(
         let masks = [prediction.words(mask, first_words)?, target.words(mask, second_words)?];
         window.find(masks, size.row_words());
         let corners = convention == Convention::DeepMind;
+        let room = (window.height + 1) * (window.width + 1);
         for (surface, words) in [&mut *first, &mut *second].into_iter().zip(masks) {
+            reserve(&mut surface.words, room, size)?;
+            reserve(&mut surface.quarters, if corners { room } else { 0 }, size)?;
             run(Trace { window: *window, words, row_words: size.row_words(), corners, surface });
         }
         for (outline, from, to) in [(0, &*first, &*second), (1, &*second, &*first)] {
             let outline = &mut outlines[outline];
             outline.clear();
+            reserve(&mut outline.distances, from.count() + to.count(), size)?; // some pool both
+            reserve(&mut outline.lengths, if corners { from.count() } else { 0 }, size)?;
             let room = to.height * to.row_words * WORD;
             if to.is_empty() || from.is_empty() {
                 outline.distances.resize(from.count(), f64::INFINITY);
@@ -84,11 +89,6 @@ pub fn surface_distances(
         Ok(())
     })?;
     Ok(out)
-}
-
-/// Make room for `length` values, or say that there is none.
-fn reserve<T>(values: &mut Vec<T>, length: usize, size: Size) -> Result<()> {
-    values.try_reserve(length.saturating_sub(values.len())).map_err(|_| Error::Memory { count: 1, size })
 }
 
 /// What one pair needs; kept for the next.

@@ -6,7 +6,7 @@
 //! a step as `fma(near, w, far * w')`), so the signs are torch's. What decides no pixel is not computed: the extremes
 //! of the low-res logits tell most 64-pixel stretches apart, and only those they cannot are interpolated.
 
-use crate::bits::{BitBuf, zeroed};
+use crate::bits::{BitBuf, check_threshold, zeroed};
 use crate::encode::{Blocks, push_bits};
 use crate::error::{BatchError, Error, Result, SizeError};
 use crate::rle::{MaskBuf, Size};
@@ -119,8 +119,9 @@ impl Stretch {
 ///
 /// # Errors
 /// [`BatchError::Length`] if `logits` is not a whole number of maps, [`Error::Logit`] for one that is not finite,
-/// [`Error::Memory`].
+/// [`Error::Option`] for a threshold that is not, [`Error::Memory`].
 pub fn upscale_to_runs(logits: &[f32], way: &Upscale, threshold: f32) -> Result<MaskBuf> {
+    check_threshold(threshold)?;
     let count = way.map_count(logits)?;
     let stride = way.low_res.pixels();
     MaskBuf::build(count, count * way.work(), |map, scratch: &mut (Vec<u64>, Scratch, Blocks), out| {
@@ -136,6 +137,7 @@ pub fn upscale_to_runs(logits: &[f32], way: &Upscale, threshold: f32) -> Result<
 /// # Errors
 /// As [`upscale_to_runs`].
 pub fn upscale_to_bits(logits: &[f32], way: &Upscale, threshold: f32) -> Result<BitBuf> {
+    check_threshold(threshold)?;
     let count = way.map_count(logits)?;
     let stride = way.low_res.pixels();
     let mut bits = BitBuf::zeros(count, way.original)?;

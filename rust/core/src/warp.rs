@@ -3,11 +3,15 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::parallel::{Pace, STEP};
 use crate::rle::{MaskBuf, Masks, Size};
 use crate::window::Window;
 
 /// Below this slope the place where a column crosses a side is not known to a pixel.
 const STEEP: f64 = 1e-6;
+
+/// Rows of a column that are traced at a time.
+const LONG: usize = 1 << 16;
 
 /// Where the pixels of a new image come from: `(x, y)` there is `(a x + b y + c, d x + e y + f)` in the old one.
 #[derive(Clone, Copy, Debug)]
@@ -113,23 +117,29 @@ impl Affine {
 /// O(runs + pixels of the masks' boxes, old and new); where all of a tile is alike it is crossed in one step.
 ///
 /// # Errors
-/// None for masks that passed [`Masks::new`].
+/// [`Error::Memory`]; nothing else for masks that passed [`Masks::new`].
 pub fn warp(masks: Masks<'_>, from: Affine, size: Size) -> Result<MaskBuf> {
     let work = masks.run_count() + masks.len() * size.pixels();
     MaskBuf::build(masks.len(), work, |mask, scratch: &mut (Tiles, Vec<(usize, usize)>), out| {
         let (tiles, found) = scratch;
         found.clear();
+        let mut pace = Pace::default();
         let old = Window::around(masks, mask);
         if let Some((old, new)) = old.and_then(|old| Some((old, from.reach(old, size)?))) {
-            tiles.unpack(masks, mask, old);
+            tiles.unpack(masks, mask, old)?;
             let is_full = tiles.states.iter().all(|&state| state == Tiles::FULL);
             for x in new.x..new.x + new.width {
+                pace.steps(STEP)?;
                 let rows = from.rows_inside(x as f64 + 0.5, new.y..new.y + new.height, old);
                 if is_full {
                     let base = x * size.height();
                     found.extend((!rows.is_empty()).then_some((base + rows.start, base + rows.end)));
                 } else {
-                    trace_column(from, tiles, x, rows, size.height(), found);
+                    // A column may be as long as the image is large.
+                    for start in rows.clone().step_by(LONG) {
+                        pace.steps(LONG.min(rows.end - start))?;
+                        trace_column(from, tiles, x, start..rows.end.min(start + LONG), size.height(), found);
+                    }
                 }
             }
         }
@@ -188,8 +198,8 @@ impl Tiles {
     const FULL: u8 = 1;
     const MIXED: u8 = 2;
 
-    fn unpack(&mut self, masks: Masks<'_>, mask: usize, window: Window) {
-        window.unpack(masks, mask, 1, &mut self.pixels);
+    fn unpack(&mut self, masks: Masks<'_>, mask: usize, window: Window) -> Result<()> {
+        window.unpack(masks, mask, 1, &mut self.pixels)?;
         (self.x, self.y, self.width) = (window.x, window.y, window.width);
         self.across = window.width.div_ceil(Self::SIDE);
         self.states.clear();
@@ -204,6 +214,7 @@ impl Tiles {
                 }
             }
         }
+        Ok(())
     }
 
     /// Column and row of the pixel around a place inside: nothing there is negative, so a cast is a floor.

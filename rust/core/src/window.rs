@@ -1,5 +1,7 @@
 //! Part of a mask as pixels: what kernels that need neighbourhoods unpack of it.
 
+use crate::error::Result;
+use crate::memory::reserve;
 use crate::rle::{Masks, Size, intervals};
 
 /// A rectangle of an image.
@@ -51,10 +53,14 @@ impl Window {
 
     /// Unpack a mask that has no foreground outside of the window: row-major bytes, `foreground` where the mask is and
     /// `1 - foreground` elsewhere.
-    pub(crate) fn unpack(self, masks: Masks<'_>, mask: usize, foreground: u8, pixels: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// [`crate::Error::Memory`].
+    pub(crate) fn unpack(self, masks: Masks<'_>, mask: usize, foreground: u8, pixels: &mut Vec<u8>) -> Result<()> {
         let Self { x, y, width, height } = self;
         let rows = masks.size().height();
         pixels.clear();
+        reserve(pixels, width * height, masks.size())?;
         pixels.resize(width * height, 0);
         pixels[..width].fill(1 - foreground);
         // Marks where each column changes, then lets every row take over the row above. Foreground that goes on in the
@@ -72,6 +78,7 @@ impl Window {
             let (above, row) = pixels[(row - 1) * width..(row + 1) * width].split_at_mut(width);
             row.iter_mut().zip(above).for_each(|(pixel, above)| *pixel ^= *above);
         }
+        Ok(())
     }
 
     /// The foreground of the runs of a mask of the window's size, as positions in an image of `size`.

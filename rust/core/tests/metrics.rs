@@ -7,7 +7,7 @@ use common::{Pixels, pixels, view};
 use proptest::prelude::*;
 use samfast_core::{
     Batch, Convention, Error, Size, Spacing, boundaries, boundary_overlap, encode, overlap, pack, pairwise_iou,
-    surface_distances,
+    surface_distances, threshold,
 };
 
 /// The same masks, every pixel a block of 3 x 5: stretches and words that blobs have.
@@ -130,6 +130,9 @@ fn what_does_not_fit_is_named() {
         overlap(bytes, bytes, Some(Batch::Bytes(&[1; 12], size))).unwrap_err(),
         overlap(bytes, Batch::Bytes(&mask[1..], size), None).unwrap_err(),
         overlap(bytes, Batch::Logits(&logits, 0.0, size), None).unwrap_err(),
+        overlap(bytes, Batch::Logits(&[0.0; 6], f32::NAN, size), None).unwrap_err(),
+        boundary_overlap(Batch::Logits(&[0.0; 6], f32::INFINITY, size), bytes, 1).unwrap_err(),
+        threshold(&[0.0; 6], f32::NEG_INFINITY, size).unwrap_err(),
         boundary_overlap(bytes, bytes, 0).unwrap_err(),
         surface_distances(bytes, bytes, convention, Spacing::UNIT, &[f64::NAN]).unwrap_err(),
         pairwise_iou(
@@ -145,6 +148,9 @@ fn what_does_not_fit_is_named() {
         "ignore has 2 items, expected 1",
         "pixels has 5 items, expected a multiple of 6",
         "mask 0: a logit is NaN",
+        "threshold is NaN, expected a finite number in single precision",
+        "threshold is inf, expected a finite number in single precision",
+        "threshold is -inf, expected a finite number in single precision",
         "distance is 0, expected at least 1 pixel",
         "tolerance is NaN, expected a finite number of at least 0",
         "crowd has 0 items, expected 1",

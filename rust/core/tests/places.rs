@@ -168,6 +168,8 @@ fn what_does_not_fit_is_refused() {
     }
     assert!(Upscale::new(size, size, Size::new(5, 4).unwrap(), size).is_err());
     let way = Upscale::new(size, size, size, size).unwrap();
+    assert!(matches!(upscale_to_runs(&[0.0; 16], &way, f32::NAN), Err(Error::Option { name: "threshold", .. })));
+    assert!(matches!(upscale_to_bits(&[0.0; 16], &way, f32::INFINITY), Err(Error::Option { name: "threshold", .. })));
     assert!(upscale_to_runs(&[0.0; 17], &way, 0.0).is_err());
     let mut logits = [0.0; 32];
     logits[20] = f32::INFINITY;

@@ -200,5 +200,7 @@ fn what_is_no_polygon_is_refused() {
         let reason = refused(&[1.0, 2.0, bad, 4.0, 5.0, 6.0]);
         assert!(matches!(reason, PolygonError::Coordinate { number: 2, .. }), "{reason}");
     }
+    let far = refused(&[1.0, 2.0, 1e300, 4.0, 5.0, 6.0]).to_string();
+    assert!(far.starts_with("coordinate 2 is 1e300, outside +-"), "{far}");
     assert_eq!(Polygons::new(&[], &[0], &[0, 0]).unwrap_err(), Error::NoPolygons { object: 0 });
 }

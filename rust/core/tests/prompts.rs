@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use common::{pixels, view};
 use proptest::prelude::*;
-use samfast_core::{BoxError, Error, Jitter, Rng, Size, encode, jitter_boxes, sample_points};
+use samfast_core::{BoxError, Error, Jitter, Rng, Size, boxes, encode, jitter_boxes, sample_points};
 
 proptest! {
     #[test]
@@ -103,4 +103,13 @@ fn what_cannot_be_drawn_is_refused() {
     assert!(matches!(error, Error::Box { index: 0, reason: BoxError::NotFinite(_) }));
     let error = jitter_boxes(&[], &[], Jitter { ratio: -0.1, max_px: 20.0 }, size).unwrap_err();
     assert_eq!(error.to_string(), "ratio is -0.1, expected a finite number of at least 0");
+    let long = Size::new(1, (1 << 24) + 1).unwrap();
+    let masks = encode(&vec![1; long.pixels()], long).unwrap();
+    for error in [
+        sample_points(view(&masks, long), &[1], 1).unwrap_err(),
+        jitter_boxes(&[], &[], jitter, long).unwrap_err(),
+        boxes(view(&masks, long)).unwrap_err(),
+    ] {
+        assert!(error.to_string().ends_with("has a side of more than 2^24 pixels"), "{error}");
+    }
 }

@@ -170,7 +170,7 @@ pub(crate) fn rle_bbox<'py>(
 ) -> PyResult<Bound<'py, PyArray2<i64>>> {
     let rle = Rle::new(counts, offsets)?;
     let masks = rle.masks(height, width)?;
-    to_rows(py, py.detach(|| core::boxes(masks)))
+    to_rows(py, call(py, || core::boxes(masks))?)
 }
 
 /// One mask: the union of all.

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use samfast_core as core;
 
-use crate::convert::{Rle, RleArrays, array, call, size, to_arrays, to_python, to_rows, to_words};
+use crate::convert::{Rle, RleArrays, array, call, fill, size, to_arrays, to_python, to_rows, to_words};
 
 /// `(N, 2)` pixels and `(N,)` squared distances.
 type Deepest<'py> = (Bound<'py, PyArray2<i32>>, Bound<'py, PyArray1<i64>>);
@@ -90,8 +90,10 @@ pub(crate) fn rle_farthest<'py>(
     let rle = Rle::new(counts, offsets)?;
     let masks = rle.masks(height, width)?;
     let found = call(py, || core::farthest(masks, k))?;
-    let points: Vec<_> = found.iter().flat_map(|found| found.point).collect();
-    points.into_pyarray(py).reshape([masks.len(), k, 2])
+    fill(py, Ix3(masks.len(), k, 2), None, false, |points| {
+        points.as_chunks_mut::<2>().0.iter_mut().zip(&found).for_each(|(point, found)| *point = found.point);
+        Ok(())
+    })
 }
 
 /// (N, 2) int32 (x, y): the pixel of each mask nearest to its centre of mass.

@@ -1,6 +1,9 @@
 //! The first pass: rows to the nearest background of each pixel's column, for all columns side by side.
 
 use super::Border;
+use crate::error::Result;
+use crate::memory::reserve;
+use crate::rle::Size;
 use crate::simd::{Kernel, Lanes, run};
 
 /// For every pixel of a mask, how many rows away the nearest background pixel of its column is.
@@ -23,21 +26,28 @@ impl Default for Columns {
 
 impl Columns {
     /// Measure a mask of rows of `width` bytes.
-    pub(crate) fn measure(&mut self, pixels: &[u8], width: usize, border: Border) {
+    ///
+    /// # Errors
+    /// [`crate::Error::Memory`].
+    pub(crate) fn measure(&mut self, pixels: &[u8], width: usize, border: Border) -> Result<()> {
         (self.width, self.border) = (width, border);
+        let size = Size::new((pixels.len() / width) as i64, width as i64)?;
         // The largest value stands for "none in this column".
-        if pixels.len() / width < usize::from(u16::MAX) {
+        if size.height() < usize::from(u16::MAX) {
             let mut steps = match &mut self.steps {
                 Steps::Short(steps) => std::mem::take(steps),
                 Steps::Long(_) => Vec::new(),
             };
+            reserve(&mut steps, pixels.len(), size)?;
             run(Measure { steps: &mut steps, pixels, width, border });
             self.steps = Steps::Short(steps);
         } else {
             let mut steps = Vec::new();
+            reserve(&mut steps, pixels.len(), size)?;
             run(Measure { steps: &mut steps, pixels, width, border });
             self.steps = Steps::Long(steps);
         }
+        Ok(())
     }
 
     /// The largest count of a row, `u32::MAX` if one of its columns has none.
