@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -255,12 +256,19 @@ def test_caches_of_noise_are_caches(tmp_path: Path) -> None:
 
 
 def test_an_epoch_holds_a_few_batches_however_many_rows(tmp_path: Path) -> None:
-    """96 MB of rows; the last line is the control: held on to, they are seen."""
-    from cache_memory import resident_mb
-    from synthetic import write_cache
-
-    cache = write_cache(tmp_path / "c", [str(number) for number in range(1500)], shape=(32, 32, 32))
-    resident = [resident_mb() for _ in cache.loader(cache.keys, 8, epoch=1)]
-    assert max(resident[20:]) - resident[10] < 15
-    held = [features for _, features in cache.loader(cache.keys, 8, epoch=2)]
-    assert resident_mb() - resident[-1] > 60 * len(held) / 188
+    """96 MB of rows, in a process of its own; the last line is the control: held on to, they are seen."""
+    code = """
+        from pathlib import Path
+        from cache_memory import resident_mb
+        from synthetic import write_cache
+        cache = write_cache(Path(sys.argv[1]), [str(number) for number in range(1500)], shape=(32, 32, 32))
+        resident = [resident_mb() for _ in cache.loader(cache.keys, 8, epoch=1)]
+        held = [features for _, features in cache.loader(cache.keys, 8, epoch=2)]
+        print(max(resident[20:]) - resident[10], (resident_mb() - resident[-1]) / len(held))
+    """
+    script = f"import sys; sys.path.insert(0, {str(BENCHES)!r})\n{textwrap.dedent(code)}"
+    command = [sys.executable, "-c", script, tmp_path / "c"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    grown, batch_mb = map(float, done.stdout.split())
+    assert grown < 15
+    assert batch_mb > 60 / 188

@@ -13,6 +13,7 @@ import pytest
 
 from samfast.cache.shard import list_shards
 from samfast.errors import CacheError
+from samfast.models.architecture import ARCHITECTURES
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -25,8 +26,11 @@ def torture() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def bench(torture: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return torture.Bench(tmp_path_factory.mktemp("torture") / "bench", 16)
+def bench(torture: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    before = dict(ARCHITECTURES)
+    yield torture.Bench(tmp_path_factory.mktemp("torture") / "bench", 16)
+    ARCHITECTURES.clear()
+    ARCHITECTURES.update(before)
 
 
 def test_killed_and_resumed(torture: Any, bench: Any) -> None:
