@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -14,7 +15,16 @@ from scipy import ndimage
 from samfast import _rust
 from samfast.errors import ConfigError, DataError
 from samfast.masks import Masks
-from samfast.prompts import center_points, centroid_points, farthest_points, point_grid, snap_to_grid
+from samfast.prompts import (
+    center_points,
+    centroid_points,
+    farthest_points,
+    jitter_boxes,
+    negative_points,
+    point_grid,
+    sample_points,
+    snap_to_grid,
+)
 
 Mask = NDArray[np.bool_]
 
@@ -171,3 +181,35 @@ def test_bad_grids() -> None:
         with pytest.raises(DataError):
             snap_to_grid(points, 4, height=5, width=5)  # type: ignore[arg-type]
     assert snap_to_grid(np.zeros((0, 2)), 4, height=5, width=5).shape == (0, 2)
+
+
+LONG = 2**24 + 1
+"""A side with a pixel whose index float32 does not hold."""
+
+
+@pytest.mark.parametrize("shape", [(1, LONG), (LONG, 1)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        center_points,
+        centroid_points,
+        lambda masks: farthest_points(masks, 1),
+        lambda masks: sample_points(masks, np.zeros(1, np.uint64)),
+        lambda masks: negative_points(masks, np.zeros(1, np.uint64)),
+        lambda masks: jitter_boxes(np.zeros((1, 4)), np.zeros(1, np.uint64), height=masks.height, width=masks.width),
+    ],
+    ids=["center", "centroid", "farthest", "sample", "negative", "jitter"],
+)
+def test_sides_that_float32_does_not_count_are_refused(call: Callable[[Masks], object], shape: tuple[int, int]) -> None:
+    height, width = shape
+    # The last pixel alone, and all but the first.
+    for counts in ([LONG - 1, 1], [1, LONG - 1]):
+        masks = Masks.from_rle([{"size": [height, width], "counts": counts}])
+        with pytest.raises(DataError, match=r"2\^24 pixels"):
+            call(masks)
+
+
+def test_the_last_pixel_of_the_longest_side() -> None:
+    masks = Masks.from_rle([{"size": [1, LONG - 1], "counts": [LONG - 2, 1]}])
+    assert center_points(masks).tolist() == [[LONG - 2, 0]]
+    assert masks.boxes().tolist() == [[LONG - 2, 0, LONG - 2, 0]]

@@ -60,7 +60,8 @@ def sample_points(
         ignore: pixels no point may lie on: one mask for all, one each, or none.
 
     Raises:
-        DataError: a mask without pixels to draw from, names its index; or what are not masks.
+        DataError: a mask without pixels to draw from, names its index; what are not masks; or a side of more than
+            2**24 pixels, which float32 does not count one by one.
         ConfigError: keys that are not one a mask, a ``k`` below 0 or of 2**31 points in all, or ``ignore`` of another
             size or number.
     """
@@ -92,7 +93,8 @@ def negative_points(
         ignore: pixels no point may lie on: one mask for all, one each, or none.
 
     Raises:
-        DataError: a mask that leaves no pixel of the image, names its index; or what are not masks.
+        DataError: a mask that leaves no pixel of the image, names its index; what are not masks; or a side as for
+            :func:`sample_points`.
         ConfigError: keys that are not one a mask, a ``k`` as for :func:`sample_points`, an unknown ``where``, a
             ``ring_px`` that is not a number of at least 0, or ``ignore`` of another size or number.
     """
@@ -139,7 +141,8 @@ def jitter_boxes(
         width: of the image, in pixels.
 
     Raises:
-        DataError: a box that is not finite or out of order (an empty mask's), names its index; or what are not boxes.
+        DataError: a box that is not finite or out of order (an empty mask's), names its index; what are not boxes; or
+            an image with a side as for :func:`sample_points`.
         ConfigError: keys that are not one a box, an image without pixels, or a shift that is not finite or below 0.
     """
     boxes = rows_of_four("boxes", boxes)

@@ -26,7 +26,8 @@ def center_points(masks: Masks, *, ignore: Masks | None = None) -> NDArray[np.fl
         ignore: pixels that count as not of the mask: one mask for all, one each, or none.
 
     Raises:
-        DataError: a mask without such pixels; names its index.
+        DataError: a mask without such pixels, names its index; or a side of more than 2**24 pixels, which float32 does
+            not count one by one.
         ConfigError: ``ignore`` of another size or number.
     """
     masks = visible(masks, ignore)
@@ -51,7 +52,8 @@ def centroid_points(masks: Masks, *, ignore: Masks | None = None) -> NDArray[np.
         ignore: pixels that count as not of the mask: one mask for all, one each, or none.
 
     Raises:
-        DataError: a mask without such pixels; names its index.
+        DataError: a mask without such pixels, names its index; or a side of more than 2**24 pixels, which float32 does
+            not count one by one.
         ConfigError: ``ignore`` of another size or number.
     """
     return np.asarray(call(_rust.rle_centroid_inside, visible(masks, ignore)), np.float32)
@@ -70,7 +72,8 @@ def farthest_points(masks: Masks, k: int, *, ignore: Masks | None = None) -> NDA
         ignore: pixels that count as not of the mask: one mask for all, one each, or none.
 
     Raises:
-        DataError: a mask without such pixels; names its index.
+        DataError: a mask without such pixels, names its index; or a side of more than 2**24 pixels, which float32 does
+            not count one by one.
         ConfigError: a ``k`` below 0 or of 2**31 points in all, or ``ignore`` of another size or number.
     """
     masks = visible(masks, ignore)
