@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from samfast.inference.prompt_sets import evaluation_prompts
 from samfast.masks import Masks
 
 SPEC = PreprocessSpec(64, 8, 32, (0, 0, 0), (1, 1, 1))
-SAMPLE = Sample("a.png", Path("a.png"), "ab" * 32, (40, 60), "test", "a", "labelled", ("1", "2"))
+SAMPLE = Sample("a.png", "a.png", "ab" * 32, (40, 60), "test", "a", "labelled", ("1", "2"))
 
 
 def make_target() -> Target:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -24,7 +22,7 @@ FIXED = ("center", "center@8", "centroid-inside", "farthest")
 @pytest.fixture
 def sample() -> Sample:
     ids = tuple(f"a{n}" for n in range(N))
-    return Sample("x.png", Path("x.png"), "ab" * 32, (H, W), "train", "x", "labelled", ids)
+    return Sample("x.png", "x.png", "ab" * 32, (H, W), "train", "x", "labelled", ids)
 
 
 @pytest.fixture

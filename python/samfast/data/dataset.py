@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import pickle
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from samfast.data.images import DecodeSpec, decode_image
 from samfast.data.parallel import parallel_map
 from samfast.data.readers.base import Coding, Detection, Item, Listing, readers, subfolders
-from samfast.data.scan import Scanned, check_share_of_bad, facts_of, get_masks, put_masks, scan
+from samfast.data.scan import Scanned, check_share_of_bad, facts_of, scan
 from samfast.data.selection import ClassMap, Merge, build_target, choose_kind, map_classes
 from samfast.data.splits import (
     ACROSS_SETS,
@@ -32,6 +34,8 @@ from samfast.data.store import Place, Store
 from samfast.data.types import SPLITS, AnnotationState, Problem, Sample, Split, Target, TargetKind
 from samfast.errors import ConfigError, DataError
 from samfast.masks import Masks
+
+P = ParamSpec("P")
 
 LISTED = 20
 
@@ -70,7 +74,7 @@ class Dataset:
     options: Mapping[str, Any]
     _columns: Mapping[str, Mapping[str, str]] = field(repr=False)
     _store: Store = field(repr=False)
-    _places: Mapping[str, tuple[Place, Place]] = field(repr=False)
+    _places: Mapping[str, Place] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -105,14 +109,12 @@ class Dataset:
             )
         if sample.name not in self._places:
             raise DataError(f"no sample {sample.name!r} in this data set", where=self.root)
-        masks, extra = self._places[sample.name]
-        classes, counts = self._store.get(extra)
-        ignore = Masks(*sample.size, counts.astype(np.uint32, copy=False), np.array([0, len(counts)], np.int64))
+        counts, offsets, classes, ignored = self._store.get(self._places[sample.name])
         return Target(
-            get_masks(self._store, masks, sample.size),
-            classes.astype(np.int64, copy=False),
+            Masks(*sample.size, counts, offsets),
+            classes,
             sample.annotation_ids,
-            ignore,
+            Masks(*sample.size, ignored, np.array([0, len(ignored)], np.int64)),
             self.target_kind,
         )
 
@@ -160,6 +162,25 @@ class Dataset:
         return measure(self)
 
 
+def _settled(load: Callable[P, Dataset]) -> Callable[P, Dataset]:
+    """What is kept for each image, laid out anew when all else that was read is gone.
+
+    Python gives memory back by the megabyte, and one object that stays keeps a whole one: where samples were made
+    between what the scan needed, the room of all of that would stay taken.
+    """
+
+    @wraps(load)
+    def settled(*args: P.args, **options: P.kwargs) -> Dataset:
+        dataset = load(*args, **options)
+        packed = pickle.dumps((dataset.samples, dataset._places), pickle.HIGHEST_PROTOCOL)
+        dataset = replace(dataset, samples=(), _places={})
+        samples, places = pickle.loads(packed)
+        return replace(dataset, samples=samples, _places=places)
+
+    return settled
+
+
+@_settled
 def load_dataset(
     root: str | Path,
     *,
@@ -324,26 +345,29 @@ def _drop_misread(found: Sequence[Scanned], coding: Coding) -> tuple[list[Scanne
 
 def _targets(
     found: Sequence[Scanned], coding: Coding, class_map: ClassMap, kind: TargetKind, store: Store, given: bool
-) -> tuple[list[Sample], dict[str, tuple[Place, Place]], str]:
+) -> tuple[list[Sample], dict[str, Place], str]:
     """Samples without groups yet, where their targets lie, and the hash of all targets."""
 
-    def build(one: Scanned) -> tuple[tuple[str, ...], tuple[Place, Place], str] | None:
+    def build(one: Scanned) -> tuple[tuple[str, ...], Place, str] | None:
         if one.raw is None:
             return None
         target = build_target(one.load(store), coding.read(one.raw.facts), class_map, kind)
-        places = put_masks(store, target.masks), store.put(target.classes, target.ignore.counts)
-        return target.ids, places, _digest(one.key, target, class_map.names)
+        place = store.put(target.masks.counts, target.masks.offsets, target.classes, target.ignore.counts)
+        return target.ids, place, _digest(one.key, target, class_map.names)
 
     samples, places, digests = [], {}, []
+    alike: dict[Any, Any] = {}  # ids and sizes are often the same for many images
     for one, built in zip(found, parallel_map(build, found, "Sorting the annotations"), strict=True):
         state: AnnotationState = "missing"
         ids: tuple[str, ...] = ()
         if built is not None:
             ids, places[one.item.name], digest = built
             state = "labelled" if ids else "empty"
+            ids = alike.setdefault(ids, ids)
             digests.append(digest)
         split = one.item.split if given and one.item.split is not None else "train"
-        samples.append(Sample(one.item.name, one.item.path, one.key, one.header.size, split, "", state, ids))
+        size = alike.setdefault(one.header.size, one.header.size)
+        samples.append(Sample(one.item.name, str(one.item.path), one.key, size, split, "", state, ids))
     return samples, places, hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
 
 

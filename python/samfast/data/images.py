@@ -95,7 +95,7 @@ def image_key(data: bytes, spec: DecodeSpec, view: int = 0) -> str:
     return _rust.sha256([len(data).to_bytes(8, "little"), data, place.encode()])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageHeader:
     """What a file says about its pixels.
 

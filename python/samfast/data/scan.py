@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from samfast.data.images import DecodeSpec, ImageHeader, check_image, image_key, read_bytes
 from samfast.data.parallel import parallel_map
 from samfast.data.readers.base import Item, Raw, UnusableError
@@ -19,9 +17,11 @@ from samfast.errors import DataError
 from samfast.masks import Masks
 
 SHOWN = 8
+PUT_ASIDE = Masks.empty(0, 0)
+"""Stands for masks that are in the store."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Scanned:
     """One readable image, its annotation put aside.
 
@@ -54,7 +54,7 @@ def put_masks(store: Store, masks: Masks) -> Place:
 def get_masks(store: Store, place: Place, size: tuple[int, int]) -> Masks:
     """The run lengths that :func:`put_masks` put aside."""
     counts, offsets = store.get(place)
-    return Masks(*size, counts.astype(np.uint32, copy=False), offsets.astype(np.int64, copy=False))
+    return Masks(*size, counts, offsets)
 
 
 def scan(items: Sequence[Item], decode: DecodeSpec, store: Store) -> tuple[list[Scanned], list[Problem]]:
@@ -109,7 +109,7 @@ def _read(item: Item, decode: DecodeSpec, store: Store) -> Scanned | _Refused:
     except UnusableError as problem:
         return _Refused(Problem(item.name, problem.kind, problem.what, True), header.size, problem.size)
     place = put_masks(store, raw.masks)
-    return Scanned(item, key, header, replace(raw, masks=Masks.empty(*header.size)), place)
+    return Scanned(item, key, header, replace(raw, masks=PUT_ASIDE), place)
 
 
 def _with_size_hints(refused: Sequence[_Refused], found: Sequence[Scanned]) -> list[Problem]:

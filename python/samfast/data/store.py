@@ -6,7 +6,6 @@ import os
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,18 +15,20 @@ from samfast.errors import DataError
 
 ALIGNMENT = 8
 """Of every array, in bytes: kernels refuse views that are not aligned to their dtype."""
+LENGTH = 8
+"""Bytes that say how long a record is."""
 
 
-def _padded(length: int) -> int:
+def _aligned(length: int) -> int:
     return -(-length // ALIGNMENT) * ALIGNMENT
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where some arrays lie in a :class:`Store`, and what they are."""
+def _padded(data: bytes) -> bytes:
+    return data.ljust(_aligned(len(data)), b"\0")
 
-    offset: int
-    parts: tuple[tuple[str, int], ...]
+
+Place = int
+"""Where some arrays lie in a :class:`Store`. What they are is written there too: a data set has many places."""
 
 
 class Store:
@@ -50,11 +51,15 @@ class Store:
         Raises:
             DataError: the disk that holds temporary files is full.
         """
-        data = b"".join(np.ascontiguousarray(array).tobytes().ljust(_padded(array.nbytes), b"\0") for array in arrays)
+        head = np.array(
+            [len(arrays), *(number for one in arrays for number in (ord(one.dtype.char), one.size))], np.int64
+        )
+        record = b"".join(_padded(np.ascontiguousarray(array).tobytes()) for array in (head, *arrays))
+        data = len(record).to_bytes(LENGTH, "little") + record
         with self._lock:
-            place = Place(self._end, tuple((sys.intern(array.dtype.str), array.size) for array in arrays))
+            place = self._end
             try:
-                self._file.seek(place.offset)
+                self._file.seek(place)
                 written = 0
                 while written < len(data):
                     written += self._file.write(data[written:]) or 0
@@ -66,12 +71,14 @@ class Store:
 
     def get(self, place: Place) -> list[NDArray[Any]]:
         """The arrays put at ``place``, each ``(n,)`` of its dtype."""
-        sizes = [_padded(np.dtype(dtype).itemsize * size) for dtype, size in place.parts]
-        data = self._read(place.offset, sum(sizes))
-        arrays, start = [], 0
-        for (dtype, size), length in zip(place.parts, sizes, strict=True):
-            arrays.append(np.frombuffer(data, dtype, size, start))
-            start += length
+        length = int.from_bytes(self._read(place, LENGTH), "little")
+        data = self._read(place + LENGTH, length)
+        numbers = np.frombuffer(data, np.int64, 1 + 2 * int.from_bytes(data[:8], sys.byteorder)).tolist()
+        arrays, start = [], 8 * len(numbers)
+        for kind, size in zip(numbers[1::2], numbers[2::2], strict=True):
+            array = np.frombuffer(data, np.dtype(chr(kind)), size, start)
+            arrays.append(array)
+            start += _aligned(array.nbytes)
         return arrays
 
     def _read(self, offset: int, length: int) -> bytes:

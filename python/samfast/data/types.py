@@ -21,13 +21,13 @@ AnnotationState = Literal["labelled", "empty", "missing"]
 """``empty`` is annotated as holding nothing; ``missing`` has no annotation at all and is never read as empty."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image of a data set.
 
     Attributes:
         name: path below the data set's root, with forward slashes; unique in the data set.
-        path: the image file.
+        file: path of the image file, as text: a data set has many.
         key: hex SHA-256 of the file's bytes and the decode spec: the row key of the plain view in an embedding cache.
         size: (height, width) of the original frame.
         split: the set it belongs to.
@@ -37,13 +37,18 @@ class Sample:
     """
 
     name: str
-    path: Path
+    file: str
     key: str
     size: tuple[int, int]
     split: Split
     group: str
     state: AnnotationState
     annotation_ids: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """The image file."""
+        return Path(self.file)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from samfast.views.recipe import Image, Recipe, view_key
 MOST_VIEWS = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ViewSample(Sample):
     """A view of a sample that is to be made; ``key`` is the view's row key, all else is the image's.
 
@@ -31,7 +31,7 @@ class ViewSample(Sample):
     view: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlacedSample(Sample):
     """A view of a sample that was made; ``key`` is the view's row key, all else is the image's.
 

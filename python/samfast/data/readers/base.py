@@ -70,7 +70,7 @@ def check_size(what: str, size: tuple[int, int], image: ImageHeader, *, is_file:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Raw:
     """The annotations of one image as its file holds them, before anyone knows what the whole data set means.
 
@@ -91,7 +91,7 @@ class Raw:
     problems: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One image and where its annotation comes from.
 
