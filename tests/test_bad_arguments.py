@@ -1,4 +1,4 @@
-"""A bad argument of a face of the kernels is an error of samfast that names it, and the value of an option."""
+"""A bad argument of prompts, metrics or distances is an error of samfast that names it, and the value of an option."""
 
 from __future__ import annotations
 

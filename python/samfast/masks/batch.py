@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samfast import _rust
+from samfast.checks import choice, flag, instance, kernel_errors, mask_size, reals, whole, writable
 from samfast.errors import ConfigError, DataError
 from samfast.frames import Frame
-from samfast.masks.coco import polygon_coords, read_rles
+from samfast.masks.coco import call_on_polygons, read_rles
 from samfast.masks.logits import call_on_logits
-from samfast.masks.runs import RunLengths
+from samfast.masks.runs import RunLengths, call
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +36,8 @@ class Masks(RunLengths):
         Raises:
             DataError: another dtype or shape, or masks without pixels.
         """
-        masks = np.asarray(masks)
+        with kernel_errors(DataError, "masks"):
+            masks = np.asarray(masks)
         if masks.ndim not in (2, 3) or masks.dtype not in (np.bool_, np.uint8):
             raise DataError(
                 f"masks are {masks.dtype} of shape {masks.shape}",
@@ -41,10 +45,8 @@ class Masks(RunLengths):
                 fix="pass bool or uint8 of shape (N, H, W) or (H, W)",
             )
         batch = np.ascontiguousarray(masks[None] if masks.ndim == 2 else masks)
-        try:
+        with kernel_errors(DataError, "masks"):
             return cls(batch.shape[1], batch.shape[2], *_rust.masks_to_rle(batch))
-        except ValueError as error:
-            raise DataError(str(error), where="masks") from None
 
     @classmethod
     def from_packed(cls, words: NDArray[np.uint64], width: int) -> Masks:
@@ -55,11 +57,13 @@ class Masks(RunLengths):
 
         Raises:
             DataError: another dtype or shape, or bits beyond the width.
+            ConfigError: a ``width`` that is not a number of pixels.
         """
-        try:
-            return cls(words.shape[1], width, *_rust.bits_to_rle(np.ascontiguousarray(words), width))
-        except (AttributeError, IndexError, TypeError, ValueError) as error:
-            raise DataError(str(error), where="words", fix="(N, H, ceil(width / 64)) uint64") from None
+        width = whole("width", width, least=1, most=2**32 - 1)
+        with kernel_errors(DataError, "words", fix="(N, H, ceil(width / 64)) uint64"):
+            words = np.ascontiguousarray(words)
+            counts, offsets = _rust.bits_to_rle(words, width)
+        return cls(words.shape[1], width, counts, offsets)
 
     @classmethod
     def from_rle(cls, rles: Sequence[Mapping[str, Any]]) -> Masks:
@@ -103,14 +107,9 @@ class Masks(RunLengths):
 
         Raises:
             DataError: what is not a polygon or not finite, or a mask without pixels; names the object's index.
+            ConfigError: an unknown ``rule``.
         """
-        try:
-            counts, offsets = _rust.polygons_to_rle(
-                *_rust.flatten_polygons(objects, polygon_coords), height, width, rule
-            )
-        except (TypeError, ValueError) as error:
-            raise DataError(str(error), where="polygons") from None
-        return cls(height, width, counts, offsets)
+        return cls(height, width, *call_on_polygons(_rust.polygons_to_rle, objects, height, width, rule))
 
     @classmethod
     def from_logits(cls, logits: NDArray[np.float32], frame: Frame, *, threshold: float | None = None) -> Masks:
@@ -127,6 +126,7 @@ class Masks(RunLengths):
 
         Raises:
             DataError: logits of another dtype or shape, or a logit that is not finite; names the map.
+            ConfigError: a ``threshold`` that is not finite.
         """
         counts, offsets = call_on_logits(_rust.logits_to_rle, logits, frame, threshold)
         return cls(frame.height, frame.width, counts, offsets)
@@ -137,7 +137,8 @@ class Masks(RunLengths):
         Raises:
             ConfigError: an ``out`` of another shape, dtype or order, or one that is read-only.
         """
-        pixels: NDArray[np.uint8] = _option(_rust.rle_to_masks, *self._rle, out)
+        writable(out, (len(self), self.height, self.width), np.bool_, np.uint8)
+        pixels: NDArray[np.uint8] = call(_rust.rle_to_masks, self, out)
         return pixels.view(np.bool_)
 
     def packed(self, *, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]:
@@ -147,24 +148,28 @@ class Masks(RunLengths):
         >>> Masks.from_numpy(np.array([[True, False, True]])).packed().tolist()
         [[[5]]]
         """
-        return cast("NDArray[np.uint64]", _option(_rust.rle_to_bits, *self._rle, out))
+        writable(out, (len(self), self.height, -(-self.width // 64)), np.uint64)
+        words: NDArray[np.uint64] = call(_rust.rle_to_bits, self, out)
+        return words
 
     def rle(self) -> list[dict[str, Any]]:
         """Compressed COCO run lengths, ready for JSON: ``{"size": [height, width], "counts": str}``."""
+        call(_rust.check_rle, self)
         strings = _rust.rle_to_strings(self.counts, self.offsets)
         return [{"size": [self.height, self.width], "counts": text.decode("ascii")} for text in strings]
 
     def area(self) -> NDArray[np.int64]:
         """``(N,)`` int64 foreground pixels."""
+        call(_rust.check_rle, self)
         return _rust.rle_area(self.counts, self.offsets)
 
     def boxes(self) -> NDArray[np.float32]:
         """``(N, 4)`` float32 [xmin, ymin, xmax, ymax], pixel indices, inclusive; [0, 0, -1, -1] for an empty mask."""
-        return _rust.rle_bbox(*self._rle).astype(np.float32)
+        return np.asarray(call(_rust.rle_bbox, self), np.float32)
 
     def union(self) -> Masks:
         """One mask: what any of them holds; empty if there are none."""
-        return self._like(*_rust.rle_union(*self._rle))
+        return self._like(*call(_rust.rle_union, self))
 
     def intersect(self, other: Masks) -> Masks:
         """What mask ``i`` and ``other[i]`` both hold; ``other`` may be one mask for all.
@@ -173,8 +178,7 @@ class Masks(RunLengths):
             ConfigError: sizes or numbers of masks that do not fit.
         """
         self._check_partner(other)
-        arrays = (self.counts, self.offsets, other.counts, other.offsets)
-        return self._like(*_rust.rle_intersect_pairs(*arrays, self.height, self.width))
+        return self._pairs(_rust.rle_intersect_pairs, other)
 
     def subtract(self, other: Masks) -> Masks:
         """What mask ``i`` holds and ``other[i]`` does not; ``other`` may be one mask for all.
@@ -183,15 +187,17 @@ class Masks(RunLengths):
             ConfigError: sizes or numbers of masks that do not fit.
         """
         self._check_partner(other)
-        arrays = (self.counts, self.offsets, other.counts, other.offsets)
-        return self._like(*_rust.rle_subtract_pairs(*arrays, self.height, self.width))
+        return self._pairs(_rust.rle_subtract_pairs, other)
 
     def components(self, *, connectivity: Literal[4, 8] = 8) -> tuple[Masks, NDArray[np.int64]]:
         """The connected pieces of every mask, and ``(pieces,)`` int64: the mask each comes from.
 
         Pieces are in order of their mask, then of their first pixel in column-major order.
+
+        Raises:
+            ConfigError: a ``connectivity`` that is neither 4 nor 8.
         """
-        counts, offsets, parents = _rust.rle_components(*self._rle, connectivity)
+        counts, offsets, parents = call(_rust.rle_components, self, _checked_connectivity(connectivity))
         return self._like(counts, offsets), parents
 
     def fill_holes(
@@ -215,8 +221,9 @@ class Masks(RunLengths):
         Raises:
             ConfigError: a negative ``max_area``, or a ``connectivity`` that is neither 4 nor 8.
         """
-        limit = 2**64 - 1 if max_area is None else max_area
-        return self._like(*_option(_rust.rle_fill_holes, *self._rle, connectivity, limit, at_border))
+        limit = 2**64 - 1 if max_area is None else whole("max_area", max_area, most=2**64 - 1)
+        options = (_checked_connectivity(connectivity), limit, flag("at_border", at_border))
+        return self._like(*call(_rust.rle_fill_holes, self, *options))
 
     def remove_small(self, min_area: int, *, connectivity: Literal[4, 8] = 8, keep_largest: bool = False) -> Masks:
         """Each mask without its connected pieces of fewer than ``min_area`` pixels.
@@ -229,7 +236,9 @@ class Masks(RunLengths):
         Raises:
             ConfigError: a negative ``min_area``, or a ``connectivity`` that is neither 4 nor 8.
         """
-        return self._like(*_option(_rust.rle_remove_small, *self._rle, connectivity, min_area, keep_largest))
+        min_area = whole("min_area", min_area, most=2**64 - 1)
+        options = (_checked_connectivity(connectivity), min_area, flag("keep_largest", keep_largest))
+        return self._like(*call(_rust.rle_remove_small, self, *options))
 
     def crop(self, top: int, left: int, height: int, width: int) -> Masks:
         """The part of each mask in a window of ``height x width`` pixels from row ``top`` and column ``left`` on.
@@ -237,7 +246,15 @@ class Masks(RunLengths):
         Raises:
             ConfigError: a window that does not lie within the masks, or has no pixels.
         """
-        return Masks(height, width, *_option(_rust.rle_crop, *self._rle, top, left, height, width))
+        size = mask_size(height, width)
+        top, left = whole("top", top, most=self.height - 1), whole("left", left, most=self.width - 1)
+        if top + size[0] > self.height or left + size[1] > self.width:
+            raise ConfigError(
+                f"a window of {size[0]} x {size[1]} pixels from row {top} and column {left} does not lie within "
+                f"{self.height} x {self.width} (height x width)",
+                where="height, width",
+            )
+        return Masks(*size, *call(_rust.rle_crop, self, top, left, *size))
 
     def resize(self, height: int, width: int) -> Masks:
         """Each mask at another size: a new pixel takes the pixel its centre lies in.
@@ -247,7 +264,8 @@ class Masks(RunLengths):
         Raises:
             ConfigError: a size without pixels.
         """
-        return Masks(height, width, *_option(_rust.rle_resize, *self._rle, height, width))
+        size = mask_size(height, width)
+        return Masks(*size, *call(_rust.rle_resize, self, *size))
 
     def warp(self, matrix: ArrayLike, height: int, width: int) -> Masks:
         """Each mask as it looks after an affine map: what :mod:`samfast.views` does to an image, done to its masks.
@@ -267,12 +285,8 @@ class Masks(RunLengths):
         Raises:
             ConfigError: a matrix that is not affine or has no inverse, or a size without pixels.
         """
-        affine = np.asarray(matrix, np.float64)
-        is_affine = affine.shape == (3, 3) and np.isfinite(affine).all() and np.array_equal(affine[2], [0, 0, 1])
-        if not is_affine or not np.linalg.det(affine):
-            raise ConfigError(f"{affine.tolist()} is no affine map with an inverse", where="matrix")
-        inverse = np.linalg.inv(affine)[:2].ravel().tolist()
-        return Masks(height, width, *_option(_rust.rle_warp, *self._rle, inverse, height, width))
+        size, inverse = mask_size(height, width), _inverse(matrix)
+        return Masks(*size, *call(_rust.rle_warp, self, inverse, *size))
 
     def polygons(
         self, *, holes: Literal["bridge", "drop"] = "bridge", connectivity: Literal[4, 8] = 8
@@ -292,9 +306,9 @@ class Masks(RunLengths):
         Raises:
             ConfigError: another ``holes``, or a ``connectivity`` that is neither 4 nor 8.
         """
-        if holes not in ("bridge", "drop"):
-            raise ConfigError(f"holes is {holes!r}, expected 'bridge' or 'drop'", where="holes")
-        coords, polygon_ends, mask_ends = _option(_rust.rle_outlines, *self._rle, connectivity, holes == "bridge")
+        choice("holes", holes, ("bridge", "drop"))
+        options = (_checked_connectivity(connectivity), holes == "bridge")
+        coords, polygon_ends, mask_ends = call(_rust.rle_outlines, self, *options)
         polygons = [polygon.reshape(-1, 2) for polygon in np.split(coords, polygon_ends[:-1])] if len(coords) else []
         return [polygons[start:end] for start, end in pairwise([0, *mask_ends])]
 
@@ -321,21 +335,44 @@ class Masks(RunLengths):
         Raises:
             ConfigError: a frame of another image size, or an ``out`` that does not fit.
         """
+        instance("frame", frame, Frame)
         if (frame.height, frame.width) != (self.height, self.width):
             raise ConfigError(
                 f"masks are {self.height} x {self.width}, the frame is {frame.height} x {frame.width} (height x width)",
                 where="frame",
             )
         grid = (*frame.cell, frame.spec.low_res)
-        if hard:
-            most: NDArray[np.uint8] = _option(_rust.rle_area_majority, *self._rle, *grid, out)
+        shape = (len(self), frame.spec.low_res, frame.spec.low_res)
+        if flag("hard", hard):
+            writable(out, shape, np.bool_, np.uint8)
+            most: NDArray[np.uint8] = call(_rust.rle_area_majority, self, *grid, out)
             return most.view(np.bool_)
-        return cast("NDArray[np.float32]", _option(_rust.rle_area_average, *self._rle, *grid, out))
+        writable(out, shape, np.float32)
+        mean: NDArray[np.float32] = call(_rust.rle_area_average, self, *grid, out)
+        return mean
+
+    def _pairs(self, kernel: Callable[..., Any], other: Masks) -> Masks:
+        self._check_partner(other)
+        with kernel_errors(DataError, "masks"):
+            found = kernel(self.counts, self.offsets, other.counts, other.offsets, self.height, self.width)
+        return self._like(*found)
 
 
-def _option(kernel: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a kernel on checked masks: what it refuses then is an option."""
-    try:
-        return kernel(*arguments)
-    except (OverflowError, TypeError, ValueError) as error:
-        raise ConfigError(str(error)) from None
+def _checked_connectivity(connectivity: int) -> int:
+    return choice("connectivity", connectivity, (4, 8))
+
+
+def _inverse(matrix: ArrayLike) -> list[float]:
+    """The first two rows of the inverse of an affine map.
+
+    Raises:
+        ConfigError: a matrix that is not affine or has no inverse in float64.
+    """
+    affine = reals("matrix", matrix, ConfigError)
+    if affine.shape == (3, 3) and np.isfinite(affine).all() and np.array_equal(affine[2], [0, 0, 1]):
+        with np.errstate(all="ignore"), suppress(np.linalg.LinAlgError):
+            inverse = np.linalg.inv(affine)[:2]
+            determinant = float(inverse[0, 0] * inverse[1, 1] - inverse[0, 1] * inverse[1, 0])
+            if np.isfinite(inverse).all() and sys.float_info.min <= abs(determinant) < np.inf:
+                return [float(number) for number in inverse.flat]
+    raise ConfigError(f"{affine.tolist()} is no affine map with an inverse", where="matrix")

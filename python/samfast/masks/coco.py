@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samfast import _rust
+from samfast.checks import choice, kernel_errors, mask_size
 from samfast.errors import DataError
 
 
@@ -19,9 +20,13 @@ def read_rles(rles: Sequence[Mapping[str, Any]]) -> tuple[int, int, NDArray[np.u
     Raises:
         DataError: no masks, masks of different sizes, or run lengths that are not a mask; names the index.
     """
+    if isinstance(rles, Mapping):
+        raise DataError("one mask is not a list of masks", where="rles", fix="pass [rle]")
+    with kernel_errors(DataError, "rles"):
+        rles = list(rles)
     if not rles:
         raise DataError("no run lengths, so no mask size", where="rles", fix="Masks.empty(height, width)")
-    height, width = _size(rles[0], 0)
+    height, width = mask_size(*_size(rles[0], 0), DataError)
     for index, rle in enumerate(rles):
         if _size(rle, index) != (height, width):
             raise DataError(
@@ -73,14 +78,34 @@ def _runs(counts: Any, index: int, height: int, width: int) -> NDArray[np.uint32
 
 def polygon_coords(polygon: ArrayLike, index: int, part: int) -> NDArray[np.float64]:
     """Polygon ``part`` of object ``index`` as x, y, x, y, ..., whatever it came as."""
+    name, where = f"object {index}, polygon {part}", f"objects[{index}]"
     try:
-        coords = np.asarray(polygon, np.float64)
-    except (OverflowError, TypeError, ValueError):
-        raise DataError(f"object {index}, polygon {part} is not a list of numbers", where=f"objects[{index}]") from None
-    if coords.ndim == 0:
+        coords = np.asarray(polygon)
+    except ValueError:  # rows of several lengths
+        coords = np.asarray(None)
+    if coords.ndim == 0 and coords.dtype.kind in "iuf":
         raise DataError(
             f"object {index} is a flat list of numbers",
-            where=f"objects[{index}]",
+            where=where,
             fix="an object is a list of polygons: [[x0, y0, x1, y1, ...], ...]",
         )
-    return coords.ravel()
+    if coords.dtype.kind not in "iuf":
+        raise DataError(f"{name} is not a list of numbers", where=where)
+    if coords.ndim != 1 and coords.shape[-1] != 2:
+        raise DataError(f"{name} has shape {coords.shape}", where=where, fix="[x0, y0, x1, y1, ...] or (K, 2)")
+    return coords.astype(np.float64, copy=False).ravel()
+
+
+def call_on_polygons(
+    kernel: Callable[..., Any], objects: Sequence[Sequence[ArrayLike]], height: int, width: int, rule: str, *out: Any
+) -> Any:
+    """Call a kernel that rasterises objects.
+
+    Raises:
+        DataError: what is not a polygon or not finite, or a mask without pixels; names the object's index.
+        ConfigError: an unknown rule.
+    """
+    choice("rule", rule, ("coco", "pixel-center", "opencv"))
+    size = mask_size(height, width, DataError)
+    with kernel_errors(DataError, "objects"):
+        return kernel(*_rust.flatten_polygons(objects, polygon_coords), *size, rule, *out)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samfast import _rust
+from samfast.checks import instance, kernel_errors, whole, writable
 from samfast.errors import ConfigError, DataError
 from samfast.masks.batch import Masks
+from samfast.masks.runs import call
+
+_INT32 = np.iinfo(np.int32)
 
 
 def from_labels(labels: NDArray[np.integer], *, background: int = 0) -> tuple[Masks, NDArray[np.int32]]:
@@ -28,19 +33,20 @@ def from_labels(labels: NDArray[np.integer], *, background: int = 0) -> tuple[Ma
 
     Raises:
         DataError: another dtype or shape, values beyond int32, or a map without pixels.
+        ConfigError: a ``background`` that is not a whole number that fits int32.
     """
-    labels = np.asarray(labels)
+    background = _checked_background(background)
+    with kernel_errors(DataError, "labels"):
+        labels = np.asarray(labels)
     if labels.ndim != 2 or not _fits(labels):
-        span = f" from {labels.min()} to {labels.max()}" if labels.size else ""
+        span = f" from {labels.min()} to {labels.max()}" if labels.size and labels.dtype.kind in "iu" else ""
         raise DataError(
             f"labels are {labels.dtype} of shape {labels.shape}{span}",
             where="labels",
             fix="(H, W) whole numbers that fit int32",
         )
-    try:
+    with kernel_errors(DataError, "labels"):
         counts, offsets, values = _rust.labels_to_rle(np.ascontiguousarray(labels, np.int32), background)
-    except (OverflowError, ValueError) as error:
-        raise DataError(str(error), where="labels") from None
     return Masks(labels.shape[0], labels.shape[1], counts, offsets), values
 
 
@@ -63,21 +69,29 @@ def to_labels(
         out: C-contiguous int32 ``(H, W)``, written to and returned.
 
     Raises:
-        ConfigError: values that are not one whole number a mask, or an ``out`` that does not fit.
+        DataError: what are not masks.
+        ConfigError: values that are not one whole number a mask, a ``background`` beyond int32, or an ``out`` that does
+            not fit.
     """
-    chosen = np.arange(1, len(masks) + 1) if values is None else np.asarray(values)
-    if not _fits(chosen):
-        raise ConfigError(f"values are {chosen.tolist()}, expected whole numbers that fit int32", where="values")
-    arrays = (masks.counts, masks.offsets, masks.height, masks.width)
-    try:
-        return _rust.rle_to_labels(*arrays, np.ascontiguousarray(chosen, np.int32), background, out)
-    except (OverflowError, TypeError, ValueError) as error:
-        raise ConfigError(str(error), where="values, background or out") from None
+    count = len(instance("masks", masks, Masks))
+    with kernel_errors(ConfigError, "values"):
+        chosen = np.arange(1, count + 1) if values is None else np.asarray(values)
+    if chosen.shape != (count,) or not _fits(chosen):
+        raise ConfigError(
+            f"values are {reprlib.repr(values)}, expected {count} whole numbers that fit int32", where="values"
+        )
+    writable(out, (masks.height, masks.width), np.int32)
+    chosen = np.ascontiguousarray(chosen, np.int32)
+    labels: NDArray[np.int32] = call(_rust.rle_to_labels, masks, chosen, _checked_background(background), out)
+    return labels
+
+
+def _checked_background(background: int) -> int:
+    return whole("background", background, least=int(_INT32.min), most=int(_INT32.max))
 
 
 def _fits(numbers: NDArray[Any]) -> bool:
     """Whether all are whole and fit int32."""
-    limits = np.iinfo(np.int32)
     if numbers.size == 0:
         return True
-    return numbers.dtype.kind in "iu" and bool(limits.min <= numbers.min() <= numbers.max() <= limits.max)
+    return numbers.dtype.kind in "iu" and bool(_INT32.min <= numbers.min() <= numbers.max() <= _INT32.max)

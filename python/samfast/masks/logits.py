@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samfast import _rust
+from samfast.checks import finite, instance, kernel_errors
 from samfast.errors import DataError
 from samfast.frames import Frame
 
@@ -30,6 +31,7 @@ def logits_to_packed(
 
     Raises:
         DataError: logits of another dtype or shape, or a logit that is not finite; names the map.
+        ConfigError: a ``threshold`` that is not finite.
     """
     return cast("NDArray[np.uint64]", call_on_logits(_rust.logits_to_bits, logits, frame, threshold))
 
@@ -41,17 +43,18 @@ def call_on_logits(
 
     Raises:
         DataError: logits of another dtype or shape, or a logit that is not finite; names the map.
+        ConfigError: a ``threshold`` that is not finite.
     """
-    spec, logits = frame.spec, np.asarray(logits)
+    spec = instance("frame", frame, Frame).spec
+    with kernel_errors(DataError, "logits"):
+        logits = np.asarray(logits)
     if logits.dtype != np.float32 or logits.shape[1:] != (spec.low_res, spec.low_res):
         raise DataError(
             f"logits are {logits.dtype} of shape {logits.shape}",
             where="logits",
             fix=f"pass float32 of shape (N, {spec.low_res}, {spec.low_res})",
         )
-    threshold = spec.mask_threshold if threshold is None else threshold
+    threshold = spec.mask_threshold if threshold is None else finite("threshold", threshold)
     way = (spec.size, *frame.resized, frame.height, frame.width, threshold)
-    try:
+    with kernel_errors(DataError, "logits"):
         return kernel(np.ascontiguousarray(logits), *way)
-    except ValueError as error:
-        raise DataError(str(error), where="logits") from None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samfast import _rust
+from samfast.checks import kernel_errors, mask_size, writable
 from samfast.errors import DataError
-from samfast.masks.coco import polygon_coords
+from samfast.masks.coco import call_on_polygons
 
 
 def polygons_to_numpy(
@@ -34,9 +35,11 @@ def polygons_to_numpy(
         out: C-contiguous bool or uint8 of that shape, written to and returned as bool.
 
     Raises:
-        DataError: what is not a polygon or not finite, a mask without pixels, or an ``out`` that does not fit.
+        DataError: what is not a polygon or not finite, or a mask without pixels; names the object's index.
+        ConfigError: an unknown ``rule``, or an ``out`` that does not fit.
     """
-    masks: NDArray[np.uint8] = _call(_rust.polygons_to_masks, objects, height, width, rule, out)
+    writable(out, _shape(objects, height, width), np.bool_, np.uint8)
+    masks: NDArray[np.uint8] = call_on_polygons(_rust.polygons_to_masks, objects, height, width, rule, out)
     return masks.view(np.bool_)
 
 
@@ -58,14 +61,17 @@ def polygons_to_packed(
         out: C-contiguous uint64 of that shape, written to and returned.
 
     Raises:
-        DataError: what is not a polygon or not finite, a mask without pixels, or an ``out`` that does not fit.
+        DataError: what is not a polygon or not finite, or a mask without pixels; names the object's index.
+        ConfigError: an unknown ``rule``, or an ``out`` that does not fit.
     """
-    packed: NDArray[np.uint64] = _call(_rust.polygons_to_bits, objects, height, width, rule, out)
+    count, rows, columns = _shape(objects, height, width)
+    writable(out, (count, rows, -(-columns // 64)), np.uint64)
+    packed: NDArray[np.uint64] = call_on_polygons(_rust.polygons_to_bits, objects, height, width, rule, out)
     return packed
 
 
-def _call(kernel: Any, objects: Sequence[Sequence[ArrayLike]], *arguments: Any) -> Any:
-    try:
-        return kernel(*_rust.flatten_polygons(objects, polygon_coords), *arguments)
-    except (OverflowError, TypeError, ValueError) as error:
-        raise DataError(str(error), where="polygons") from None
+def _shape(objects: Sequence[Sequence[ArrayLike]], height: int, width: int) -> tuple[int, int, int]:
+    """(N, height, width), checked."""
+    size = mask_size(height, width, DataError)
+    with kernel_errors(DataError, "objects"):
+        return (len(objects), *size)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samfast import _rust
-from samfast.errors import ConfigError
+from samfast.checks import instance, kernel_errors, mask_size
+from samfast.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +25,32 @@ class RunLengths:
         width: in pixels.
         counts: ``(R,)`` uint32, the runs of all masks one after the other, column-major, background first.
         offsets: ``(N + 1,)`` int64, where each mask's runs begin in ``counts``.
+
+    Raises:
+        DataError: a size no mask has, or arrays of other dtypes or shapes. Whether the runs make masks of that size is
+            checked by everything that reads them.
     """
 
     height: int
     width: int
     counts: NDArray[np.uint32]
     offsets: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        for name, side in zip(("height", "width"), mask_size(self.height, self.width, DataError), strict=True):
+            object.__setattr__(self, name, side)
+        for name, dtype in (("counts", np.uint32), ("offsets", np.int64)):
+            array = instance(name, getattr(self, name), np.ndarray)
+            if array.dtype != dtype or array.ndim != 1:
+                what = (
+                    f"{name} is {array.dtype} of shape {array.shape}, expected {np.dtype(dtype).name} of one dimension"
+                )
+                raise DataError(what, where=name)
+        ends = self.offsets[[0, -1]].tolist() if len(self.offsets) else []
+        if ends != [0, len(self.counts)]:
+            raise DataError(
+                f"offsets run from {ends}, expected from 0 to {len(self.counts)}, the length of counts", where="offsets"
+            )
 
     @classmethod
     def empty(cls, height: int, width: int) -> Self:
@@ -43,6 +64,8 @@ class RunLengths:
         Raises:
             ConfigError: no batches, or batches of different sizes.
         """
+        for batch in batches:
+            instance("batches", batch, RunLengths)
         sizes = sorted({(batch.height, batch.width) for batch in batches})
         if len(sizes) != 1:
             raise ConfigError(f"batches to concatenate have sizes {sizes}, expected one size", where="batches")
@@ -69,19 +92,16 @@ class RunLengths:
 
     def tobytes(self) -> bytes:
         """Bytes that are equal exactly for equal batches, on every platform: what hashes of masks are taken of."""
-        counts, offsets = _rust.rle_canonical(*self._rle)
+        counts, offsets = call(_rust.rle_canonical, self)
         header = np.array([self.height, self.width, len(self)], "<i8")
-        return header.tobytes() + offsets.astype("<i8").tobytes() + counts.astype("<u4").tobytes()
-
-    @property
-    def _rle(self) -> tuple[NDArray[np.uint32], NDArray[np.int64], int, int]:
-        return self.counts, self.offsets, self.height, self.width
+        return b"".join(part.tobytes() for part in (header, offsets.astype("<i8"), counts.astype("<u4")))
 
     def _like(self, counts: NDArray[np.uint32], offsets: NDArray[np.int64]) -> Self:
         """Other masks of the same size."""
         return type(self)(self.height, self.width, counts, offsets)
 
     def _check_partner(self, other: RunLengths) -> None:
+        instance("other", other, RunLengths)
         same_size = (other.height, other.width) == (self.height, self.width)
         if not same_size or len(other) not in (1, len(self)):
             raise ConfigError(
@@ -90,3 +110,14 @@ class RunLengths:
                 where="other",
                 fix="same size, and as many masks or one",
             )
+
+
+def call(kernel: Callable[..., Any], masks: RunLengths, *options: Any) -> Any:
+    """What a kernel makes of masks, with options that are checked.
+
+    Raises:
+        DataError: what are not masks.
+    """
+    instance("masks", masks, RunLengths)
+    with kernel_errors(DataError, "masks"):
+        return kernel(masks.counts, masks.offsets, masks.height, masks.width, *options)

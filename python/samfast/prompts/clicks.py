@@ -11,7 +11,8 @@ from samfast import _rust
 from samfast.checks import choice, instance, kernel_errors, reals
 from samfast.errors import ConfigError, DataError
 from samfast.masks import Masks
-from samfast.prompts.draws import call, checked_keys, draw, visible
+from samfast.masks.runs import call
+from samfast.prompts.draws import checked_keys, draw, visible
 from samfast.prompts.values import NEGATIVE, PADDING, POSITIVE
 
 

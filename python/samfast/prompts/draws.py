@@ -9,8 +9,8 @@ never on threads, order or batch. The stream of a key is SplitMix64 (``docs/draw
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from samfast import _rust
 from samfast.checks import choice, finite, instance, kernel_errors, mask_size, rows_of_four, whole
 from samfast.errors import ConfigError, DataError
 from samfast.masks import Masks
+from samfast.masks.runs import call
 
 
 def draw_keys(
@@ -157,13 +158,6 @@ def visible(masks: Masks, ignore: Masks | None) -> Masks:
     """``masks`` without the pixels of ``ignore``."""
     instance("masks", masks, Masks)
     return masks if ignore is None or not len(instance("ignore", ignore, Masks)) else masks.subtract(ignore)
-
-
-def call(kernel: Callable[..., Any], masks: Masks, *options: Any) -> Any:
-    """What a kernel makes of masks, with options that are checked."""
-    instance("masks", masks, Masks)
-    with kernel_errors(DataError, "masks"):
-        return kernel(masks.counts, masks.offsets, masks.height, masks.width, *options)
 
 
 def draw(masks: Masks, keys: NDArray[np.uint64], k: int, purpose: bytes) -> NDArray[np.float32]:

@@ -9,7 +9,8 @@ from samfast import _rust
 from samfast.checks import mask_size, reals, whole
 from samfast.errors import DataError
 from samfast.masks import Masks
-from samfast.prompts.draws import call, checked_k, visible
+from samfast.masks.runs import call
+from samfast.prompts.draws import checked_k, visible
 
 
 def center_points(masks: Masks, *, ignore: Masks | None = None) -> NDArray[np.float32]:
