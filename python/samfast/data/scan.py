@@ -17,7 +17,7 @@ from samfast.errors import DataError
 from samfast.masks import Masks
 
 SHOWN = 8
-PUT_ASIDE = Masks.empty(0, 0)
+PUT_ASIDE = Masks.empty(1, 1)
 """Stands for masks that are in the store."""
 
 
