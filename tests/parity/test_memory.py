@@ -21,6 +21,8 @@ CALLS = {
     'surface_distances(huge, full, convention="deepmind")': "MemoryError",
     "full.warp(np.eye(3), side, side)": "MemoryError",
     "thin.resize(1, 3)": "MemoryError",
+    "rows.resize(side, side)": "MemoryError",
+    "rows.warp(np.diag([side, 1, 1]), side, side)": "MemoryError",
     "full.numpy()": "MemoryError",
     "to_labels(full)": "MemoryError",
     "huge.area()": "done",
@@ -38,6 +40,7 @@ side = 30_000
 full = Masks.from_rle([{"size": [side, side], "counts": [0, side * side]}])
 huge = Masks.from_rle([{"size": [side, side], "counts": [1, side * side - 2, 1]}])
 thin = Masks.from_rle([{"size": [1, 2**32 - 1], "counts": [0, 2**32 - 1]}])
+rows = Masks.from_numpy(np.arange(side)[:, None] % 2 == 0)
 small = Masks.from_numpy(np.ones((1, 30, 30), bool))
 with open("/proc/self/statm") as file:
     used = int(file.read().split()[0]) * resource.getpagesize()

@@ -20,8 +20,7 @@ pub fn complement(masks: Masks<'_>) -> Result<MaskBuf> {
             written = end;
             gap
         });
-        out.push(pixels, gaps.filter(|(start, end)| start < end));
-        Ok(())
+        out.push(pixels, gaps.filter(|(start, end)| start < end))
     })
 }
 
@@ -43,8 +42,7 @@ pub fn boxes_to_masks(boxes: &[[i64; 4]], size: Size) -> Result<MaskBuf> {
         };
         let (columns, rows) = (inside(left, right, width), inside(top, bottom, height));
         let filled = columns.filter(|_| !rows.is_empty()).map(|x| (x * height + rows.start, x * height + rows.end));
-        out.push(size.pixels(), filled);
-        Ok(())
+        out.push(size.pixels(), filled)
     })
 }
 
@@ -65,8 +63,7 @@ pub fn ring(masks: Masks<'_>, radius_px: f64) -> Result<MaskBuf> {
     let margin = radius_px.min(size.pixels() as f64) as usize;
     MaskBuf::build(masks.len(), masks.len() * size.pixels(), |mask, scratch: &mut Scratch, out| {
         let Some(window) = Window::around(masks, mask).map(|window| window.grown(margin, size)) else {
-            out.push(size.pixels(), []);
-            return Ok(());
+            return out.push(size.pixels(), []);
         };
         let part = Size::new(window.height as i64, window.width as i64)?;
         let Scratch { pixels, columns, rows, squares, words, blocks } = scratch;
@@ -84,8 +81,7 @@ pub fn ring(masks: Masks<'_>, radius_px: f64) -> Result<MaskBuf> {
         }
         let mut found = MaskBuf::default();
         push_bits(words, part, blocks, &mut found)?;
-        out.push(size.pixels(), window.intervals(&found.counts, size));
-        Ok(())
+        out.push(size.pixels(), window.intervals(&found.counts, size))
     })
 }
 

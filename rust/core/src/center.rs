@@ -114,7 +114,7 @@ fn first_largest(values: &[f64]) -> (usize, f64) {
 ///
 /// # Errors
 /// [`Error::EmptyMask`] with the first mask that has no pixel; as [`deepest`]; [`Error::Option`] for 2^31 points or more;
-/// [`Error::PointMemory`].
+/// [`Error::Room`].
 pub fn farthest(masks: Masks<'_>, k: usize) -> Result<Vec<Found>> {
     masks.size().check_places()?;
     let mut found = points(masks.len(), k, NOTHING)?;

@@ -25,13 +25,13 @@ pub fn components(masks: Masks<'_>, connectivity: Connectivity) -> Result<(MaskB
     let parts = map_items(masks.len(), work, |mask, (): &mut (), part: &mut (MaskBuf, Vec<i64>)| {
         let pieces = split(masks.runs(mask), masks.size().height(), connectivity);
         for piece in pieces.chunk_by(|a, b| a.root == b.root) {
-            part.0.push(masks.size().pixels(), piece.iter().map(|segment| (segment.start, segment.end)));
+            part.0.push(masks.size().pixels(), piece.iter().map(|segment| (segment.start, segment.end)))?;
             part.1.push(mask as i64);
         }
         Ok(())
     })?;
     let (pieces, parents): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    Ok((MaskBuf::concatenate(pieces), parents.concat()))
+    Ok((MaskBuf::concatenate(pieces)?, parents.concat()))
 }
 
 /// Foreground within one column, as column-major positions, and the first segment of its piece.

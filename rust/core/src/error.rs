@@ -58,11 +58,13 @@ pub enum Error {
         /// The size of each.
         size: Size,
     },
-    /// Points that do not fit into memory.
-    #[error("not enough memory for {points} points")]
-    PointMemory {
+    /// A result that does not fit into memory.
+    #[error("not enough memory for {count} {of}")]
+    Room {
         /// How many.
-        points: usize,
+        count: usize,
+        /// Of what.
+        of: &'static str,
     },
     /// Logits that are neither above nor below a threshold.
     #[error("mask {mask}: a logit is NaN")]

@@ -45,7 +45,7 @@ pub fn from_labels(labels: &[i32], size: Size, background: i32) -> Result<(MaskB
     values.sort_unstable();
     let mut out = MaskBuf::default();
     for value in &values {
-        out.push(size.pixels(), found.remove(value).into_iter().flatten());
+        out.push(size.pixels(), found.remove(value).into_iter().flatten())?;
     }
     Ok((out, values))
 }

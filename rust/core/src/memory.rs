@@ -8,6 +8,12 @@ pub(crate) fn reserve<T>(values: &mut Vec<T>, length: usize, size: Size) -> Resu
     values.try_reserve(length.saturating_sub(values.len())).map_err(|_| Error::Memory { count: 1, size })
 }
 
+/// Make room for `more` runs.
+#[inline(always)]
+pub(crate) fn reserve_runs(counts: &mut Vec<u32>, more: usize) -> Result<()> {
+    counts.try_reserve(more).map_err(|_| Error::Room { count: counts.len() + more, of: "runs" })
+}
+
 /// `count` times `k` points, all of them `point`.
 pub(crate) fn points<T: Clone>(count: usize, k: usize, point: T) -> Result<Vec<T>> {
     let mut points = Vec::new();
@@ -15,7 +21,7 @@ pub(crate) fn points<T: Clone>(count: usize, k: usize, point: T) -> Result<Vec<T
     let Some(length) = count.checked_mul(k).filter(|&length| length <= most) else {
         return Err(Error::Option { name: "k", value: k as f64, expected: "fewer than 2^31 points in all" });
     };
-    points.try_reserve_exact(length).map_err(|_| Error::PointMemory { points: length })?;
+    points.try_reserve_exact(length).map_err(|_| Error::Room { count: length, of: "points" })?;
     points.resize(length, point);
     Ok(points)
 }

@@ -97,8 +97,7 @@ fn to_runs<E: Edge>(polygons: Polygons<'_>, size: Size) -> Result<MaskBuf> {
         }
         // Stable, as that makes use of each polygon's intervals being in order.
         intervals.sort();
-        out.push(size.pixels(), merged(intervals.iter().map(|&[start, end]| (start as usize, end as usize))));
-        Ok(())
+        out.push(size.pixels(), merged(intervals.iter().map(|&[start, end]| (start as usize, end as usize))))
     })
 }
 
@@ -162,8 +161,7 @@ fn filled_to_runs(polygons: Polygons<'_>, size: Size) -> Result<MaskBuf> {
         if let Some(size) = window.size() {
             push_bits(words, size, blocks, &mut found)?;
         }
-        out.push(size.pixels(), window.intervals(&found.counts, size));
-        Ok(())
+        out.push(size.pixels(), window.intervals(&found.counts, size))
     })
 }
 

@@ -39,8 +39,7 @@ pub fn fill_holes(masks: Masks<'_>, holes: Holes) -> Result<MaskBuf> {
             }
         }
         foreground.sort();
-        out.push(size.pixels(), merged(foreground.into_iter()));
-        Ok(())
+        out.push(size.pixels(), merged(foreground.into_iter()))
     })
 }
 
@@ -65,8 +64,7 @@ pub fn remove_small(
         let kept: Vec<_> = if threshold == min_area { kept.collect() } else { kept.next().into_iter().collect() };
         let mut kept: Vec<_> = kept.concat().iter().map(|segment| (segment.start, segment.end)).collect();
         kept.sort();
-        out.push(size.pixels(), kept);
-        Ok(())
+        out.push(size.pixels(), kept)
     })
 }
 

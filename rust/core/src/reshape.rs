@@ -33,8 +33,7 @@ pub fn crop(masks: Masks<'_>, top: i64, left: i64, size: Size) -> Result<MaskBuf
                 found.push((base + top - rows.start, base + bottom - rows.start));
             }
         });
-        out.push(size.pixels(), found.iter().copied());
-        Ok(())
+        out.push(size.pixels(), found.iter().copied())
     })
 }
 
@@ -69,7 +68,7 @@ pub fn resize(masks: Masks<'_>, size: Size) -> Result<MaskBuf> {
             let of_column = &segments[starts[source]..starts[source + 1]];
             of_column.iter().map(move |&(top, bottom)| (x * size.height() + top, x * size.height() + bottom))
         });
-        out.push(size.pixels(), stretches.filter(|(start, end)| start < end));
+        out.push(size.pixels(), stretches.filter(|(start, end)| start < end))?;
         going_on
     })
 }

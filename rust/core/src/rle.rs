@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::{BatchError, Error, Result, RleError, SizeError};
+use crate::memory::reserve_runs;
 use crate::parallel::map_items;
 use crate::sets::merged;
 
@@ -180,10 +181,14 @@ impl Default for MaskBuf {
 
 impl MaskBuf {
     /// Append one mask of `pixels` pixels whose foreground is `intervals`: rising, not overlapping, maybe touching.
-    pub(crate) fn push(&mut self, pixels: usize, intervals: impl IntoIterator<Item = (usize, usize)>) {
+    ///
+    /// # Errors
+    /// [`Error::Room`].
+    pub(crate) fn push(&mut self, pixels: usize, intervals: impl IntoIterator<Item = (usize, usize)>) -> Result<()> {
         let first = self.counts.len();
         let mut written = 0;
         for (start, end) in intervals {
+            reserve_runs(&mut self.counts, 3)?;
             let length = (end - start) as u32;
             let touching = start == written && self.counts.len() > first;
             match self.counts.last_mut() {
@@ -193,9 +198,11 @@ impl MaskBuf {
             written = end;
         }
         if written < pixels {
+            reserve_runs(&mut self.counts, 1)?;
             self.counts.push((pixels - written) as u32);
         }
         self.offsets.push(self.counts.len() as i64);
+        Ok(())
     }
 
     /// Append one mask of `pixels` pixels that changes at these positions: rising, an even number of them; where one is
@@ -230,19 +237,23 @@ impl MaskBuf {
         work: usize,
         push: impl Fn(usize, &mut S, &mut MaskBuf) -> Result<()> + Sync,
     ) -> Result<Self> {
-        Ok(Self::concatenate(map_items(count, work, push)?))
+        Self::concatenate(map_items(count, work, push)?)
     }
 
     /// The masks of all parts, in order.
-    pub(crate) fn concatenate(parts: Vec<Self>) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Room`].
+    pub(crate) fn concatenate(parts: Vec<Self>) -> Result<Self> {
         let mut parts = parts.into_iter();
         let mut all = parts.next().unwrap_or_default();
+        reserve_runs(&mut all.counts, parts.as_slice().iter().map(|part| part.counts.len()).sum())?;
         for part in parts {
             let base = all.counts.len() as i64;
             all.counts.extend_from_slice(&part.counts);
             all.offsets.extend(part.offsets[1..].iter().map(|offset| base + offset));
         }
-        all
+        Ok(all)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::rng::Rng;
 ///
 /// # Errors
 /// [`Error::EmptyMask`] with the first mask that has no pixel; [`BatchError::Length`] if `keys` are not one a mask;
-/// [`Error::Option`] for 2^31 points or more; [`Error::PointMemory`]; [`crate::SizeError::TooLong`] for a side of more
+/// [`Error::Option`] for 2^31 points or more; [`Error::Room`]; [`crate::SizeError::TooLong`] for a side of more
 /// than 2^24 pixels.
 pub fn sample_points(masks: Masks<'_>, keys: &[u64], k: usize) -> Result<Vec<[i32; 2]>> {
     check_keys(keys, masks.len())?;
@@ -36,7 +36,7 @@ pub fn sample_points(masks: Masks<'_>, keys: &[u64], k: usize) -> Result<Vec<[i3
         let mut rng = Rng::new(keys[mask], *b"points  ");
         let mut moved = HashMap::new();
         let touched = points.len().min(area);
-        moved.try_reserve(touched).map_err(|_| Error::PointMemory { points: touched })?;
+        moved.try_reserve(touched).map_err(|_| Error::Room { count: touched, of: "points" })?;
         let mut pace = Pace::default();
         for (i, point) in points.iter_mut().enumerate() {
             pace.steps(10 * STEP)?;

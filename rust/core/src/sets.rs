@@ -10,8 +10,7 @@ use crate::rle::{MaskBuf, Masks, Sweep};
 /// None for masks that passed [`Masks::new`].
 pub fn canonical(masks: Masks<'_>) -> Result<MaskBuf> {
     MaskBuf::build(masks.len(), masks.run_count(), |mask, (): &mut (), out| {
-        out.push(masks.size().pixels(), masks.intervals(mask));
-        Ok(())
+        out.push(masks.size().pixels(), masks.intervals(mask))
     })
 }
 
@@ -33,7 +32,7 @@ pub fn union(masks: Masks<'_>) -> Result<MaskBuf> {
         parts = pairs.collect::<Result<_>>()?;
     }
     let mut out = MaskBuf::default();
-    out.push(masks.size().pixels(), parts.pop().unwrap_or_default());
+    out.push(masks.size().pixels(), parts.pop().unwrap_or_default())?;
     Ok(out)
 }
 
@@ -100,8 +99,7 @@ fn combine(a: Masks<'_>, b: Masks<'_>, keep: fn(bool, bool) -> bool) -> Result<M
             position += length as usize;
             keep(in_a, in_b).then_some((start, position))
         });
-        out.push(a.size().pixels(), kept);
-        Ok(())
+        out.push(a.size().pixels(), kept)
     })
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn to_python(error: impl Into<Error>) -> PyErr {
         Error::Row { item, reason } => {
             RowError::new_err((item, reason.to_string(), matches!(reason, core::RowError::System(_))))
         }
-        error @ (Error::Memory { .. } | Error::PointMemory { .. }) => PyMemoryError::new_err(error.to_string()),
+        error @ (Error::Memory { .. } | Error::Room { .. }) => PyMemoryError::new_err(error.to_string()),
         error => PyValueError::new_err(error.to_string()),
     }
 }
