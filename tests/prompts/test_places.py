@@ -191,6 +191,7 @@ LONG = 2**24 + 1
 @pytest.mark.parametrize(
     "call",
     [
+        Masks.boxes,
         center_points,
         centroid_points,
         lambda masks: farthest_points(masks, 1),
@@ -198,7 +199,7 @@ LONG = 2**24 + 1
         lambda masks: negative_points(masks, np.zeros(1, np.uint64)),
         lambda masks: jitter_boxes(np.zeros((1, 4)), np.zeros(1, np.uint64), height=masks.height, width=masks.width),
     ],
-    ids=["center", "centroid", "farthest", "sample", "negative", "jitter"],
+    ids=["boxes", "center", "centroid", "farthest", "sample", "negative", "jitter"],
 )
 def test_sides_that_float32_does_not_count_are_refused(call: Callable[[Masks], object], shape: tuple[int, int]) -> None:
     height, width = shape

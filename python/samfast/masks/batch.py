@@ -164,7 +164,11 @@ class Masks(RunLengths):
         return _rust.rle_area(self.counts, self.offsets)
 
     def boxes(self) -> NDArray[np.float32]:
-        """``(N, 4)`` float32 [xmin, ymin, xmax, ymax], pixel indices, inclusive; [0, 0, -1, -1] for an empty mask."""
+        """``(N, 4)`` float32 [xmin, ymin, xmax, ymax], pixel indices, inclusive; [0, 0, -1, -1] for an empty mask.
+
+        Raises:
+            DataError: a side of more than 2**24 pixels, which float32 does not count one by one.
+        """
         return np.asarray(call(_rust.rle_bbox, self), np.float32)
 
     def union(self) -> Masks:
