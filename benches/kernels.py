@@ -63,10 +63,10 @@ def rows(benchmarks: list[dict[str, Any]]) -> list[list[str]]:
 def main() -> None:
     """Measure, and write the sections."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("suites", nargs="*", choices=[*SUITES, []], default=list(SUITES))
+    parser.add_argument("suites", nargs="*", choices=list(SUITES))
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
-    for suite in options.suites:
+    for suite in options.suites or SUITES:
         body = rows(run(suite))
         cores = len(os.sched_getaffinity(0)) if suite in ALL_CORES else 1
         text = table(["group", "samfast, ms", "the others take"], body)
