@@ -1,4 +1,4 @@
-"""The cache beside its peers, 2 MiB rows in random order: ``pytest benches/test_cache.py --benchmark-enable``.
+"""The cache beside its peers, 2 MiB rows in random order: ``pytest benches/test_cache.py --benchmark-only``.
 
 Every contender fills the same batch buffer with the same rows; what it read is compared before anything is timed. The
 rows are noise, which no codec makes smaller.

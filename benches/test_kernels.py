@@ -1,4 +1,4 @@
-"""Kernels beside pycocotools and numpy on the same input: ``pytest benches/test_kernels.py --benchmark-enable``."""
+"""Kernels beside pycocotools and numpy on the same input: ``pytest benches/test_kernels.py --benchmark-only``."""
 
 from __future__ import annotations
 

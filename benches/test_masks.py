@@ -1,4 +1,4 @@
-"""Masks beside their peers on the same input: ``pytest benches/test_masks.py --benchmark-enable``.
+"""Masks beside their peers on the same input: ``pytest benches/test_masks.py --benchmark-only``.
 
 Each group is one kernel on one input; outputs are compared before anything is timed. One thread: set the process's CPU
 affinity to one core (``taskset -c 0``).

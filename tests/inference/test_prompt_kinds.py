@@ -134,9 +134,9 @@ def test_joined_kinds_ask_for_both(shown) -> None:
     assert tokens.has_mask.tolist() == [1.0] * N
 
 
-def test_what_a_kind_says_of_itself_is_so(shown) -> None:
-    names = ("point", "points:1", "points:2", "center", "center@4", "centroid-inside", "farthest", "box", "box~9%")
-    for name in (*names, "mask~10%", "point&box"):
+def test_what_is_a_lone_point_and_what_is_drawn_anew(shown) -> None:
+    fixed = ("center", "center@4", "centroid-inside", "farthest", "box", "box~0%", "center&box")
+    for name in (*fixed, "point", "points:1", "points:2", "box~9%", "mask~10%", "point&box"):
         kind = prompt_kind(name)
         first, second = (ask(name, shown[:3], seed=seed) for seed in (0, 1))
         assert (first.is_one_point == kind.is_one_point).all(), name
@@ -145,7 +145,7 @@ def test_what_a_kind_says_of_itself_is_so(shown) -> None:
             for field in ("points", "boxes", "mask_logits")
             if getattr(first, field) is not None
         )
-        assert same != kind.is_drawn, name
+        assert same == (name in fixed), name
 
 
 @pytest.mark.parametrize(

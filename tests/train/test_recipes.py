@@ -35,7 +35,7 @@ def test_what_they_reproduce() -> None:
     assert finest.loss == Objective(focal=20.0, dice=1.0, iou=1.0, alpha=0.8, gamma=2.0)
     assert lightning.schedule == Milestones(250, (60000, 86666), 0.1)
     assert get_regime(lightning.regime).kinds == ("box",)
-    assert not get_regime(lightning.regime).alternatives[0].is_drawn
+    assert get_regime(lightning.regime).alternatives[0].name == "box~0%"  # exact, as its name says
     assert TrainConfig.make("medsam", model="vit_b").loss.iou == 0
     assert get_regime(TrainConfig.make("sam", model="vit_b").regime).corrections == 10
     assert TrainConfig.make("sam", model="vit_b", regime="box").regime == "box"

@@ -60,13 +60,11 @@ class PromptKind:
         name: what it is called.
         draw: makes its prompts.
         is_one_point: whether a prompt is a lone point, which may mean more than one object.
-        is_drawn: whether keys play a part: the prompts of other kinds are always the same.
     """
 
     name: str
     draw: Draw
     is_one_point: bool = False
-    is_drawn: bool = True
 
 
 def prompt_kind(name: str) -> PromptKind:
@@ -85,7 +83,7 @@ def prompt_kind(name: str) -> PromptKind:
     def both(target: Target, frame: Frame, keys: Keys) -> Prompts:
         return reduce(_joined, (kind.draw(target, frame, keys) for kind in kinds))
 
-    return PromptKind(name, both, is_drawn=any(kind.is_drawn for kind in kinds))
+    return PromptKind(name, both)
 
 
 def _term(term: str, name: str) -> PromptKind:
@@ -115,24 +113,22 @@ def _center(name: str, grid: int = 0) -> PromptKind:
         size = {"height": target.masks.height, "width": target.masks.width}
         return point_prompts(snap_to_grid(points, grid, **size) if grid else points)
 
-    return PromptKind(name, draw, is_one_point=True, is_drawn=False)
+    return PromptKind(name, draw, is_one_point=True)
 
 
 def _centroid(name: str) -> PromptKind:
-    return PromptKind(name, lambda target, *_: point_prompts(centroid_points(target.masks)[:, None]), True, False)
+    return PromptKind(name, lambda target, *_: point_prompts(centroid_points(target.masks)[:, None]), True)
 
 
 def _farthest(name: str) -> PromptKind:
     def draw(target: Target, _: Frame, __: Keys) -> Prompts:
         return _only_first(point_prompts(farthest_points(target.masks, 3)), target.masks.area())
 
-    return PromptKind(name, draw, is_drawn=False)
+    return PromptKind(name, draw)
 
 
 def _box(name: str, percent: int = 0) -> PromptKind:
-    return PromptKind(
-        name, lambda target, _, keys: box_prompts(_boxes(target.masks, keys, percent)), is_drawn=percent > 0
-    )
+    return PromptKind(name, lambda target, _, keys: box_prompts(_boxes(target.masks, keys, percent)))
 
 
 def _mask(name: str, percent: int) -> PromptKind:

@@ -301,9 +301,8 @@ def _train_epoch(
         raise RunError(f"epoch {epoch}: no step had a finite loss", where="lr", fix="a smaller lr, or clip_norm=1")
     if prompts == 0:
         raise DataError("every object of the train set lies in the ignored region", where=dataset.root)
-    if skipped:
-        sums["skipped_steps"] = float(skipped * prompts)
-    return {**{name: value / prompts for name, value in sums.items()}, "lr": trainer.learning_rate(step - 1)}
+    trained = {**{name: value / prompts for name, value in sums.items()}, "lr": trainer.learning_rate(step - 1)}
+    return {**trained, "skipped_steps": skipped} if skipped else trained
 
 
 def labelled(dataset: Dataset, split: Split) -> list[Sample]:
