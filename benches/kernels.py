@@ -50,13 +50,14 @@ def rows(benchmarks: list[dict[str, Any]]) -> list[list[str]]:
     """A row a group: what was measured, the first call's median, and each other's as a multiple of it."""
     groups: dict[str, list[tuple[str, float]]] = {}
     for each in benchmarks:
-        who = each["params"].get("who", each["params"].get("peer", each["params"].get("threads")))
+        of = each["params"] or {}
+        who = of.get("who", of.get("peer", of.get("threads", each["name"])))
         groups.setdefault(each["group"] or each["name"], []).append((str(who), each["stats"]["median"]))
     body = []
     for group, calls in groups.items():
         (first, base), *others = calls
         said = ", ".join(f"{name} {seconds / base:.3g}×" for name, seconds in others)
-        body.append([group, f"{1e3 * base:.4g}", said if first == "samfast" else f"from {first}: {said}"])
+        body.append([group, f"{1e3 * base:.4g}", said if first == "samfast" or not others else f"from {first}: {said}"])
     return body
 
 
