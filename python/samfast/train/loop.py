@@ -7,8 +7,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from samfast.cache import EmbeddingCache, cache_embeddings
@@ -16,24 +14,19 @@ from samfast.cache.base import decoder_hash
 from samfast.cache.format import CACHE_JSON
 from samfast.data import Dataset, load_dataset
 from samfast.data.types import Sample, Split
-from samfast.errors import CacheError, DataError, RunError, StaleCacheError
+from samfast.errors import CacheError, DataError, StaleCacheError
 from samfast.models.allocator import keep_heap
 from samfast.models.checkpoints import load_model
 from samfast.models.fingerprint import encoder_fingerprint_parts
 from samfast.models.precision import pick_precision
 from samfast.models.sam import Sam
-from samfast.models.segmenter import TorchSegmenter, pick_device
-from samfast.progress import Stopwatch, bar, say
-from samfast.train.balance import Balance
-from samfast.train.batches import Read, epoch_batches
+from samfast.models.segmenter import pick_device
+from samfast.progress import say
 from samfast.train.config import TrainConfig
-from samfast.train.engine import Trainer
-from samfast.train.folder import RunFolder, check_out, claim, differences, numbered
+from samfast.train.fit import fit
+from samfast.train.folder import check_out, claim, differences, numbered
 from samfast.train.record import run_record
-from samfast.train.regimes import get_regime
 from samfast.train.run import Run, is_run
-from samfast.train.targets import visible
-from samfast.train.validation import validate
 from samfast.train.views import EpochViews, recipe_in, recipe_name
 from samfast.views import Recipe
 from samfast.views.recipe import Photometric
@@ -201,110 +194,6 @@ def check_training(
     return config
 
 
-def fit(
-    folder: RunFolder,
-    sam: Sam,
-    dataset: Dataset,
-    views: EpochViews,
-    train: Sequence[Sample],
-    val: Sequence[Sample],
-    read: Read,
-    config: TrainConfig,
-    *,
-    device: torch.device,
-    precision: str,
-) -> None:
-    """Train ``sam`` in place, from the last epoch that ``folder`` holds to the end, and leave the run in it.
-
-    Raises:
-        RunError: the loss diverged; the best weights so far are kept.
-    """
-    steps_per_epoch = -(-len(train) // config.batch_size)
-    trainer = Trainer(sam, config, steps_per_epoch=steps_per_epoch, device=device, precision=precision)
-    regime = get_regime(config.regime)
-    balance = Balance.over(config.balance, (visible(dataset.target(sample)) for sample in train))
-    segmenter = TorchSegmenter(sam, regime.contract, device=device)
-    metrics: list[dict[str, Any]] = []
-
-    def finish_epoch(*, epoch: int, **line: Any) -> None:
-        is_best = False
-        metrics.append({"epoch": epoch, **line})
-        if epoch % config.eval_interval == 0 or epoch == config.epochs:
-            watch = Stopwatch()
-            with trainer.averaged():
-                judged = validate(segmenter, dataset, val, read, regime.kinds, seed=config.seed)
-                is_best = judged["val_iou"] > max(trainer.judged, default=-1.0)
-                if is_best:
-                    folder.save_best(sam.decoder_state(), epoch=epoch)
-            trainer.judged.append(judged["val_iou"])
-            metrics[-1] |= {**judged, "val_seconds": round(watch.seconds, 3)}
-        folder.save_epoch(sam.decoder_state(), trainer.state(), metrics)
-        say(_line(metrics[-1], config.epochs, is_best=is_best))
-
-    done = folder.progress()
-    if done is not None:
-        sam.load_state_dict(done.weights, strict=False)
-        trainer.load_state(done.trainer)
-        metrics += done.metrics
-        say(f"continuing after epoch {done.epoch} of {config.epochs}")
-    try:
-        if done is None:
-            finish_epoch(epoch=0, loss=None, lr=None, seconds=0.0)
-        for epoch in range(len(metrics), config.epochs + 1):
-            if config.patience and len(trainer.judged) - 1 - np.argmax(trainer.judged) >= config.patience:
-                say(f"no better for {config.patience} judgements in a row: the run ends after epoch {epoch - 1}")
-                break
-            watch = Stopwatch()
-            shown = views.shown(train, epoch=epoch)
-            trained = _train_epoch(trainer, dataset, shown, read, config, epoch=epoch, balance=balance)
-            finish_epoch(epoch=epoch, **trained, seconds=round(watch.seconds, 3))
-    except KeyboardInterrupt:
-        say(
-            f"interrupted in epoch {len(metrics)} of {config.epochs}; {folder.path} holds what was finished before."
-            " Start it again with the same arguments to continue."
-        )
-        raise
-    folder.finish()
-
-
-def _train_epoch(
-    trainer: Trainer,
-    dataset: Dataset,
-    samples: Sequence[Sample],
-    read: Read,
-    config: TrainConfig,
-    *,
-    epoch: int,
-    balance: Balance,
-) -> dict[str, float]:
-    """One pass over the train set: the mean over prompts of the loss and its parts, and the last learning rate."""
-    sums: dict[str, float] = {}
-    prompts = skipped = 0
-    step = (epoch - 1) * trainer.steps_per_epoch
-    with bar(f"epoch {epoch}/{config.epochs}", len(samples)) as running:
-        spec = trainer.sam.spec
-        for batch in epoch_batches(dataset, samples, read, config, spec, epoch=epoch, balance=balance):
-            if len(batch):
-                try:
-                    means = trainer.step(batch, step)
-                except RunError as error:
-                    raise RunError(f"epoch {epoch}: {error.what}", where=error.where, fix=error.fix) from None
-                if means is None:
-                    skipped += 1
-                else:
-                    for name, value in means.items():
-                        sums[name] = sums.get(name, 0.0) + value * len(batch)
-                    prompts += len(batch)
-            step += 1
-            running.advance(len(batch.weight), loss=sums.get("loss", 0.0) / max(prompts, 1))
-    if prompts == 0 and skipped:
-        raise RunError(f"epoch {epoch}: no step had a finite loss", where="lr", fix="a smaller lr, or clip_norm=1")
-    if prompts == 0:
-        raise DataError("every object of the train set lies in the ignored region", where=dataset.root)
-    trained = {**{name: value / prompts for name, value in sums.items()}, "lr": trainer.learning_rate(step - 1)}
-    return {**trained, "skipped_steps": skipped} if skipped else trained
-
-
 def labelled(dataset: Dataset, split: Split) -> list[Sample]:
     """The samples of a set that prompted training can use: those with objects.
 
@@ -373,13 +262,3 @@ def _check_rows(
     if lacking := sum(key not in cache for key in rows):
         what = f"the cache lacks {lacking} of {len(rows)} views of the train set, made as {augment!r}"
         raise CacheError(what, where=cache.path, fix=fix)
-
-
-def _line(line: dict[str, Any], epochs: int, *, is_best: bool) -> str:
-    """An epoch in a line for people."""
-    loss = "untuned    " if line["loss"] is None else f"loss {line['loss']:.4f}"
-    kinds = "  ".join(
-        f"{name.removeprefix('val_iou_')} {value:.3f}" for name, value in line.items() if name.startswith("val_iou_")
-    )
-    judged = f"  val IoU {line['val_iou']:.4f}  ({kinds})" if "val_iou" in line else ""
-    return f"epoch {line['epoch']:>3}/{epochs}  {loss}{judged}{'  best' if is_best else ''}"
