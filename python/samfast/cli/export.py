@@ -1,0 +1,32 @@
+"""``samfast export``: a model as others load it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+import samfast
+from samfast.cli.options import checkpoint_option, out_option, overwrite_option
+
+
+@click.command()
+@click.argument("model")
+@checkpoint_option
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["onnx", "pth", "decoder", "hf"]),
+    default="onnx",
+    show_default=True,
+    help="An ONNX bundle; segment_anything's checkpoint; the decoder alone; a transformers folder.",
+)
+@out_option
+@overwrite_option
+def export(model: str, kind: str, **options: Any) -> None:
+    """Export a run, or a base model, as what others load; it predicts the same masks."""
+    if kind == "onnx":
+        click.echo(samfast.export_onnx(model, **options).path)
+    else:
+        write = {"pth": samfast.export_checkpoint, "decoder": samfast.export_decoder, "hf": samfast.export_huggingface}
+        click.echo(write[kind](model, **options))

@@ -1,0 +1,162 @@
+"""Options that several verbs share, and how their values are parsed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+import samfast
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_KINDS = re.compile(r"(point|box|none|auto)(~[^,]*)?(,|$)")
+
+
+def options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def comma_list(_: click.Context, __: click.Parameter, value: str | None) -> list[str] | None:
+    """The items of ``A,B``."""
+    return None if value is None else [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _merge(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> Any:
+    if not values:
+        return None
+    if values == ("all",):
+        return "all"
+    merged = {}
+    for value in values:
+        name, equals, classes = value.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{value!r} is neither 'all' nor NEW=OLD1,OLD2")
+        merged[name] = classes.split(",")
+    return merged
+
+
+def numbers(count: int) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], list[list[float]] | None]:
+    """Rows of ``count`` numbers, each ``A,B``."""
+
+    def parse(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> list[list[float]] | None:
+        rows = []
+        for value in values:
+            try:
+                row = [float(number) for number in value.split(",")]
+            except ValueError:
+                row = []
+            if len(row) != count:
+                raise click.BadParameter(f"{value!r} is not {count} numbers with commas between them")
+            rows.append(row)
+        return rows or None
+
+    return parse
+
+
+root_argument = click.argument("root", type=click.Path(path_type=Path))
+data_options = options(
+    click.option("--classes", callback=comma_list, help="Keep these classes only: NAME,NAME."),
+    click.option("--merge", multiple=True, callback=_merge, help="NEW=OLD1,OLD2 (repeatable), or 'all' for one class."),
+    click.option("--limit", type=click.IntRange(1), help="Use this many images only (always the same ones)."),
+    click.option(
+        "--target",
+        type=click.Choice(["auto", "instance", "component", "class"]),
+        default="auto",
+        show_default=True,
+        help="What one mask stands for.",
+    ),
+    click.option("--group", default="auto", show_default=True, help="Column of metadata.csv that names the group."),
+    click.option("--max-bad", type=float, default=0.05, show_default=True, help="Stop above this share of bad pairs."),
+    click.option("--strict", is_flag=True, help="Stop at the first bad pair."),
+)
+path_argument = click.argument("path", type=click.Path(path_type=Path))
+json_option = click.option("--json", "as_json", is_flag=True, help="Say what was done as JSON.")
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Seed of splits, prompts and order.")
+checkpoint_option = click.option(
+    "--checkpoint", type=click.Path(path_type=Path), help="The base model's official checkpoint (.pth)."
+)
+cache_option = click.option(
+    "--cache", type=click.Path(path_type=Path), help="The .samcache to train from; made if it is not there."
+)
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+model_options = options(
+    click.option("--model", default="tiny", show_default=True, help="tiny, vit_b, vit_l or vit_h."),
+    click.option("--checkpoint", type=click.Path(path_type=Path), help="The model's official checkpoint (.pth)."),
+)
+augment_option = click.option(
+    "--augment", help="How the other views are made: light (the default), aerial, weather, medical."
+)
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path), help="Where to write; a readable name is made otherwise."
+)
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
+training_options = options(
+    click.option(
+        "--regime",
+        help="Prompts to train on: point, box, center, points:3,1, several joined by + or &, clicks:8, sam;"
+        " point+box where the recipe names none.",
+    ),
+    click.option(
+        "--recipe",
+        default="default",
+        show_default=True,
+        help="default, flood-study, finestsam, lightning-sam, medsam, sam; or a run's config.toml.",
+    ),
+    click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's."),
+    click.option("--lr", type=float, help="Learning rate, instead of the recipe's."),
+    click.option("--batch-size", type=click.IntRange(1), help="Images a step, instead of the recipe's."),
+    click.option("--views", type=click.IntRange(1), help="Encoded views of each image to train on, in turn: 1."),
+    augment_option,
+)
+prompts_option = click.option(
+    "--prompts",
+    default="point,box",
+    show_default=True,
+    callback=comma_list,
+    help="Prompt kinds to judge by, with commas or spaces between them.",
+)
+selection_option = click.option(
+    "--selection",
+    type=click.Choice(["single", "best-predicted"]),
+    default="single",
+    show_default=True,
+    help="Which mask token answers.",
+)
+
+
+class Judging(click.Command):
+    """A verb with ``--prompts``, which takes every prompt kind that follows it, up to anything else."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Join what follows ``--prompts`` to one value, and parse as click does."""
+        joined: list[str] = []
+        for arg in args:
+            is_value = "--prompts" in joined[-2:-1] or (joined and joined[-1].startswith("--prompts="))
+            if is_value and _KINDS.match(arg):
+                joined[-1] += f",{arg}"
+            else:
+                joined.append(arg)
+        return super().parse_args(ctx, joined)
+
+
+def load(root: Path, options: dict[str, Any], seed: int) -> Any:
+    """The data set at ``root``, taking the options that describe it out of ``options``."""
+    names = ("classes", "merge", "limit", "target", "group", "max_bad", "strict")
+    return samfast.load_dataset(root, seed=seed, **{name: options.pop(name) for name in names})
+
+
+def echo(content: dict[str, Any], as_json: bool, line: str) -> None:
+    """Print what a verb did, for programs or for people."""
+    click.echo(json.dumps(content, indent=2, default=str) if as_json else line)
