@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -24,6 +25,13 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table; the first column is text, the others are figures."""
     rule = ["---"] + ["--:"] * (len(header) - 1)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, rule, *rows])
+
+
+def over_seeds(values: list[float]) -> str:
+    """The mean, and how far seeds lie apart (sample standard deviation)."""
+    if len(set(values)) < 2:
+        return f"{values[0]:.3f}" if values else ""
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
 
 
 def one_thread_each(jobs: int) -> ProcessPoolExecutor:

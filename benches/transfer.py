@@ -12,10 +12,9 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from contenders.machine import describe
-from results import RESULTS, one_thread_each, table, write_section
+from results import RESULTS, one_thread_each, over_seeds, table, write_section
 from safetensors.torch import save_file
 
 import samfast
@@ -45,13 +44,6 @@ def judged(
     report = samfast.evaluate(run, data, cache=cache, checkpoint=checkpoint, device="cpu")
     lines = [(line.model, line.role, line.prompt, line.mean["iou"]) for line in report.summary]
     return lines, max(line["val_iou"] for line in run.metrics)
-
-
-def over_seeds(values: list[float]) -> str:
-    """The mean, and how far seeds lie apart (sample standard deviation)."""
-    if len(set(values)) < 2:
-        return f"{values[0]:.3f}" if values else ""
-    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
 
 
 def main() -> None:
