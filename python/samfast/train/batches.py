@@ -19,7 +19,7 @@ from samfast.prompts import PADDING, concatenate, point_prompts
 from samfast.train.balance import EVEN, Balance
 from samfast.train.config import TrainConfig
 from samfast.train.regimes import choose_objects, click_keys, get_regime, training_prompts
-from samfast.train.targets import soft_targets, visible
+from samfast.train.targets import soft_targets, target_spec, visible
 from samfast.views import PlacedSample, view_target
 
 Read = Callable[[Sequence[Sample]], Mapping[str, NDArray[Any]]]
@@ -33,8 +33,8 @@ class Batch:
     Attributes:
         features: name to ``(I, ...)`` array.
         tokens: ``P`` prompts, model frame.
-        target: ``(P, low_res, low_res)`` float32 in [0, 1].
-        weight: ``(I, low_res, low_res)`` float32 in [0, 1], see :func:`~samfast.train.targets.soft_targets`.
+        target: ``(P, T, T)`` float32 in [0, 1], where T is the side of the frame that the loss is taken in.
+        weight: ``(I, T, T)`` float32 in [0, 1], see :func:`~samfast.train.targets.soft_targets`.
         share: ``(P,)`` float32: how much of the step's loss each prompt's is; they sum to 1.
         is_one_point: ``(P,)`` bool.
         click_keys: ``(P, C)`` uint64: what draws the ``C`` clicks that correct each prompt's answers.
@@ -86,7 +86,8 @@ def make_batch(
     """Draw prompts on ``samples`` and lay everything out for a step."""
     regime = get_regime(config.regime)
     prompts = [point_prompts(np.zeros((0, 1, 2)))]  # an image may have no object outside the ignored region
-    targets = [np.zeros((0, spec.low_res, spec.low_res), np.float32)]
+    grid = target_spec(spec, config.loss_frame)
+    targets = [np.zeros((0, grid.low_res, grid.low_res), np.float32)]
     keys = [np.zeros((0, regime.corrections), np.uint64)]
     weights: list[NDArray[np.float32]] = []
     counts = [np.zeros(0, np.float32)]
@@ -94,7 +95,7 @@ def make_batch(
     for index, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
         target = visible(shown_target(dataset, sample))
         objects = choose_objects(target, sample, seed=config.seed, epoch=epoch, at_most=config.max_prompts)
-        soft, weight = soft_targets(target.masks[objects], target.ignore, frame)
+        soft, weight = soft_targets(target.masks[objects], target.ignore, grid.frame(*shown_size(sample)))
         weights.append(weight)
         if len(objects) == 0:
             continue

@@ -18,6 +18,7 @@ from samfast.train.objective import Objective, to_objective
 from samfast.train.recipes import RECIPES, recipe_settings
 from samfast.train.regimes import get_regime
 from samfast.train.schedules import Schedule, schedule_table, to_schedule
+from samfast.train.targets import LOSS_FRAMES
 
 OPTIMIZERS = ("adam", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -50,6 +51,7 @@ class TrainConfig:
         regime: how prompts are drawn, see :mod:`samfast.train.regimes`.
         recipe: name of the recipe the settings started from.
         loss: the parts of the loss and their weights.
+        loss_frame: the grid it is taken on, see :data:`~samfast.train.targets.LOSS_FRAMES`.
         balance: how much each object counts, see :data:`~samfast.train.balance.BALANCES`.
         epochs: each visits every image once.
         optimizer: ``"adam"`` or ``"adamw"``.
@@ -88,6 +90,7 @@ class TrainConfig:
     views: int = 1
     augment: str = "light"
     eval_interval: int = 1
+    loss_frame: str = "low-res"
     balance: str = "none"
     clip_norm: float = 0.0
     ema: float = 0.0
@@ -101,6 +104,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _one_of("model", self.model, MODEL_NAMES)
         get_regime(self.regime)
+        _one_of("loss_frame", self.loss_frame, LOSS_FRAMES)
         _one_of("balance", self.balance, BALANCES)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         if self.precision in {"fp16", "float16"}:

@@ -17,7 +17,7 @@ from samfast.models.segmenter import as_float32
 from samfast.train.batches import Batch
 from samfast.train.clicks import Asked, answers, corrected
 from samfast.train.config import TrainConfig
-from samfast.train.losses import prompt_losses
+from samfast.train.loss_frame import losses_in_frame, to_low_res
 from samfast.train.regimes import get_regime
 
 CHUNK_POSITIONS = {"cuda": 2**18}
@@ -171,17 +171,18 @@ class Trainer:
         keys = self._tensor((batch.click_keys[part] >> np.uint64(1)).astype(np.int64))  # torch divides int64 alone
         adds_click = self._tensor(batch.adds_click[part])
         corrections = keys.shape[1]
+        cells = to_low_res(target, weight, self.sam.spec.low_res)
         for number in range(corrections + 1):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
                 logits, ious = self.sam.decode(**features, **vars(asked))
             logits = logits.float()
-            losses = prompt_losses(self.config.loss, logits, ious.float(), target, weight, is_one_point)
+            losses = losses_in_frame(self.config.loss, logits, ious.float(), target, weight, is_one_point)
             named = {"loss": losses.total, **{f"loss_{name}": values for name, values in losses.parts.items()}}
             yield {name: values / (corrections + 1) for name, values in named.items()}
             if number < corrections:
                 answer = answers(logits, ious, is_one_point, best_predicted=self._is_sam)
                 draws = keys[:, number], adds_click[:, number]
-                asked = corrected(asked, answer, target, weight, *draws, cell_px=self.cell_px)
+                asked = corrected(asked, answer, *cells, *draws, cell_px=self.cell_px)
                 is_one_point = torch.zeros_like(is_one_point)
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:

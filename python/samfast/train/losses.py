@@ -1,4 +1,4 @@
-"""Losses in the low-res frame, and which mask tokens they teach.
+"""Losses on a grid of cells, and which mask tokens they teach.
 
 A mask that is neither right nor wrong at its border is what the area average of a mask is: targets are soft, and each
 cell counts by the fraction of it that lies on the image and is not ignored.

@@ -1,4 +1,4 @@
-"""Training targets: masks as soft values on the decoder's own grid, whatever the label format was."""
+"""Training targets: masks as soft values on the grid that the loss is taken on, whatever the label format was."""
 
 from __future__ import annotations
 
@@ -8,8 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samfast.data.types import Target
-from samfast.frames import Frame
+from samfast.frames import Frame, PreprocessSpec
 from samfast.masks import Masks
+
+LOSS_FRAMES = ("low-res", "model")
+"""``low-res``: the decoder's own grid; ``model``: the pixels of its input, which logits are upscaled to."""
+
+
+def target_spec(spec: PreprocessSpec, loss_frame: str) -> PreprocessSpec:
+    """``spec``, with the grid that targets are made on for its low-res frame.
+
+    >>> spec = PreprocessSpec(1024, 64, 256, (0, 0, 0), (1, 1, 1))
+    >>> target_spec(spec, "model").low_res, target_spec(spec, "low-res").low_res
+    (1024, 256)
+    """
+    return replace(spec, low_res=spec.size) if loss_frame == "model" else spec
 
 
 def visible(target: Target) -> Target:
