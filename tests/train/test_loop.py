@@ -47,9 +47,10 @@ def test_a_run_says_what_it_is(run, dataset, cache, sam) -> None:
     decoder = [*sam.prompt_encoder.parameters(), *sam.mask_decoder.parameters()]
     assert counts["trainable"] == sum(p.numel() for p in decoder) < counts["total"]
     assert run.record["encoder"]["fingerprint"] == cache.fingerprint
-    assert sorted(path.name for path in run.path.iterdir()) == [
-        "best.safetensors", "config.toml", "metrics.jsonl", "run.json",
-    ]  # fmt: skip
+    assert {path.name for path in run.path.iterdir()} == {
+        "best.safetensors", "last.safetensors", "config.toml", "metrics.jsonl", "training_metrics.json", "run.json",
+        "run.log",
+    }  # fmt: skip
 
 
 def test_the_config_file_reproduces_the_run(run, dataset, cache, tmp_path) -> None:
@@ -155,7 +156,7 @@ def test_an_interrupted_run_continues_to_the_same_bits(dataset, cache, tmp_path,
     assert timeless(resumed) == timeless(whole)
 
 
-@pytest.mark.parametrize("killed_at", [0, 2, 4, 6, 8])
+@pytest.mark.parametrize("killed_at", [0, 2, 4, 6, 7, 11, 15])
 def test_a_run_killed_at_any_write_continues(run, dataset, cache, tmp_path, monkeypatch, killed_at) -> None:
     arguments = {"cache": cache, "out": tmp_path / "run", "seed": 3, "lr": 1e-3, "regime": "box", **QUICK}
     written: list[Path] = []

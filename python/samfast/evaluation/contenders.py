@@ -163,7 +163,7 @@ class _Contest:
         base = self._base_of(run, encoder)
         self._append(
             Contender(
-                label=run.path.resolve().name,
+                label=run.name,
                 role="tuned",
                 segmenter=run.segmenter(device=self._device, encoder=False),
                 encoder=encoder,

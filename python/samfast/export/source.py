@@ -67,15 +67,14 @@ def open_source(model: Run | Sam | str | Path, checkpoint: str | Path | None) ->
     if isinstance(model, str) and model in MODEL_NAMES:
         return Source(load_model(model, checkpoint=checkpoint), OutputContract(), Path(model))
     run = model if isinstance(model, Run) else _open_run(model)
-    path = run.path.resolve()
     dataset = run.dataset_info
     return Source(
         sam=run.sam(checkpoint=checkpoint),
         contract=run.contract,
-        out=run.path.with_name(path.name),
+        out=run.path.with_name(run.name),
         classes=tuple(dataset["classes"]),
         run={
-            "name": path.name,
+            "name": run.name,
             "epoch": run.selected_epoch,
             "config": run.record["config"],
             "annotation_hash": dataset["annotation_hash"],

@@ -68,6 +68,7 @@ class TrainConfig:
         clip_norm: the norm that the gradient of a step is cut down to; 0 leaves it.
         ema: decay a step of the average of the weights that is judged and kept in their place; 0 keeps the weights.
         patience: judgements in a row without a new best after which the run ends; 0 runs all epochs.
+        keep: judged epochs whose weights are kept, the so many best, beside the best and the last.
         on_nan: what a loss that is not finite does: ``"stop"``, or ``"skip"`` the step, and count it.
         trainable: modules, or parts of them, whose parameters move.
         seed: of prompts, object choice and order.
@@ -95,6 +96,7 @@ class TrainConfig:
     clip_norm: float = 0.0
     ema: float = 0.0
     patience: int = 0
+    keep: int = 0
     on_nan: str = "stop"
     trainable: tuple[str, ...] = TRAINABLE
     seed: int = 0
@@ -119,7 +121,8 @@ class TrainConfig:
         _number("seed", self.seed, at_least=0, whole=True)
         _number("weight_decay", self.weight_decay, at_least=0)
         _number("lr", self.lr, at_least=0)
-        _number("patience", self.patience, at_least=0, whole=True)
+        for name in ("patience", "keep"):
+            _number(name, getattr(self, name), at_least=0, whole=True)
         _number("clip_norm", self.clip_norm, at_least=0)
         _number("ema", self.ema, at_least=0)
         if self.ema >= 1:

@@ -10,10 +10,10 @@ import torch
 
 from samfast.data import Dataset
 from samfast.data.types import Sample
-from samfast.errors import DataError, RunError
+from samfast.errors import DataError, RunError, SamfastError
 from samfast.models.sam import Sam
 from samfast.models.segmenter import TorchSegmenter
-from samfast.progress import Stopwatch, bar, say
+from samfast.progress import Stopwatch, bar
 from samfast.train.balance import Balance
 from samfast.train.batches import Read, epoch_batches
 from samfast.train.config import TrainConfig
@@ -49,46 +49,50 @@ def fit(
     balance = Balance.over(config.balance, (visible(dataset.target(sample)) for sample in train))
     segmenter = TorchSegmenter(sam, regime.contract, device=device)
     metrics: list[dict[str, Any]] = []
+    journal = folder.journal
 
     def finish_epoch(*, epoch: int, **line: Any) -> None:
-        is_best = False
         metrics.append({"epoch": epoch, **line})
-        if epoch % config.eval_interval == 0 or epoch == config.epochs:
-            watch = Stopwatch()
-            with trainer.averaged():
+        with trainer.averaged():
+            if epoch % config.eval_interval == 0 or epoch == config.epochs:
+                watch = Stopwatch()
                 judged = validate(segmenter, dataset, val, read, regime.kinds, seed=config.seed)
-                is_best = judged["val_iou"] > max(trainer.judged, default=-1.0)
-                if is_best:
-                    folder.save_best(sam.decoder_state(), epoch=epoch)
-            trainer.judged.append(judged["val_iou"])
-            metrics[-1] |= {**judged, "val_seconds": round(watch.seconds, 3)}
+                trainer.judged.append(judged["val_iou"])
+                metrics[-1] |= {**judged, "val_seconds": round(watch.seconds, 3)}
+            is_best = folder.save_weights(sam.decoder_state(), metrics)
         folder.save_epoch(sam.decoder_state(), trainer.state(), metrics)
-        say(_line(metrics[-1], config.epochs, is_best=is_best))
+        journal.say(_line(metrics[-1], config.epochs, is_best=is_best))
 
     done = folder.progress()
     if done is not None:
         sam.load_state_dict(done.weights, strict=False)
         trainer.load_state(done.trainer)
         metrics += done.metrics
-        say(f"continuing after epoch {done.epoch} of {config.epochs}")
+        journal.say(f"continuing after epoch {done.epoch} of {config.epochs}")
     try:
         if done is None:
             finish_epoch(epoch=0, loss=None, lr=None, seconds=0.0)
         for epoch in range(len(metrics), config.epochs + 1):
             if config.patience and len(trainer.judged) - 1 - np.argmax(trainer.judged) >= config.patience:
-                say(f"no better for {config.patience} judgements in a row: the run ends after epoch {epoch - 1}")
+                journal.say(
+                    f"no better for {config.patience} judgements in a row: the run ends after epoch {epoch - 1}"
+                )
                 break
             watch = Stopwatch()
             shown = views.shown(train, epoch=epoch)
             trained = _train_epoch(trainer, dataset, shown, read, config, epoch=epoch, balance=balance)
             finish_epoch(epoch=epoch, **trained, seconds=round(watch.seconds, 3))
     except KeyboardInterrupt:
-        say(
+        journal.say(
             f"interrupted in epoch {len(metrics)} of {config.epochs}; {folder.path} holds what was finished before."
             " Start it again with the same arguments to continue."
         )
         raise
-    folder.finish()
+    except SamfastError as error:
+        journal.note(f"error: {error}")
+        raise
+    folder.finish(metrics)
+    journal.note("finished")
 
 
 def _train_epoch(

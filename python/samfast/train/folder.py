@@ -1,7 +1,9 @@
 """The run's folder while it is written: claimed, resumed, saved after every epoch, never half-written.
 
-``run.json`` says what the run is, ``config.toml`` reproduces it, ``metrics.jsonl`` holds a line an epoch,
-``best.safetensors`` the weights that were best on the val set. ``resume.pt`` is there while the run is unfinished.
+``run.json`` says what the run is, ``config.toml`` reproduces it. ``metrics.jsonl`` holds a line an epoch,
+``training_metrics.json`` all of them with what came of it, ``run.log`` what was said. ``best.safetensors`` holds the
+weights that were best on the val set, ``last.safetensors`` those of the last epoch, ``checkpoints/`` those of the
+``keep`` best epochs. ``resume.pt`` is there while the run is unfinished.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from samfast.cache.atomic import remove_stale, write_new
 from samfast.errors import CacheError, OutputExistsError, RunError
-from samfast.train.run import BEST, CONFIG, FORMAT, METRICS, RUN_JSON, Run, is_run
+from samfast.train.journal import LOG, SUMMARY, Journal, summary
+from samfast.train.run import CONFIG, METRICS, RUN_JSON, Run, is_run
+from samfast.train.weights import BEST, CHECKPOINTS, LAST, best_epochs, checkpoint_name, list_kept, to_bytes
 
 if sys.platform != "win32":
     import fcntl
@@ -35,7 +38,7 @@ BUSY = "another process is training in this folder"
 TEMPORARY = ".*.tmp"
 """What a process that was killed while it wrote its first file leaves behind."""
 
-_OWN = (RUN_JSON, CONFIG, METRICS, BEST, RESUME)
+_OWN = (RUN_JSON, CONFIG, METRICS, SUMMARY, LOG, BEST, LAST, CHECKPOINTS, RESUME)
 _DERIVED = ("report.*", "*.onnxbundle")
 """What later stages put into a run's folder, and what describes other weights once the run is replaced."""
 
@@ -64,10 +67,14 @@ class RunFolder:
         path: of the folder.
         record: what ``run.json`` says.
         config_toml: what ``config.toml`` says.
+
+    Attributes:
+        journal: its ``run.log``.
     """
 
     def __init__(self, path: Path, record: dict[str, Any], config_toml: str) -> None:
         self.path = path
+        self.journal = Journal(path / LOG)
         self._record = record
         self._config_toml = config_toml
 
@@ -95,24 +102,47 @@ class RunFolder:
     def begin(self) -> None:
         """Write what the run is, or take over what an interrupted one left. To be called while :meth:`held`."""
         remove_stale(self.path)
+        if self._keep:
+            (self.path / CHECKPOINTS).mkdir(exist_ok=True)
+            remove_stale(self.path / CHECKPOINTS)
         self._write(RUN_JSON, _json({**self._record, "state": "training"}))
         self._write(CONFIG, self._config_toml.encode())
 
-    def save_best(self, weights: Mapping[str, Tensor], *, epoch: int) -> None:
-        """Keep the weights that are best so far."""
-        tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in weights.items()}
-        about = {"format": FORMAT, "model": self._record["model"], "epoch": str(epoch)}
-        self._write(BEST, save(tensors, metadata=about))
+    def save_weights(self, weights: Mapping[str, Tensor], metrics: list[dict[str, Any]]) -> bool:
+        """Keep the weights of an epoch as far as they are the last, the best, or among the best.
+
+        To be called before :meth:`save_epoch`: until then an interrupted run does the epoch again.
+
+        Args:
+            weights: that were judged, if the epoch was.
+            metrics: a dict an epoch, up to this one.
+
+        Returns:
+            whether they are the best.
+        """
+        content = to_bytes(weights, self._record, metrics[-1])
+        self._write(LAST, content)
+        is_best = best_epochs(metrics, 1)[0] is metrics[-1]
+        if is_best:
+            self._write(BEST, content)
+        if any(line is metrics[-1] for line in best_epochs(metrics, self._keep)):
+            self._write(checkpoint_name(metrics[-1]), content)
+        return is_best
 
     def save_epoch(
         self, weights: Mapping[str, Tensor], trainer: Mapping[str, Any], metrics: list[dict[str, Any]]
     ) -> None:
         """Keep what the next epoch starts from."""
         self._write(METRICS, "".join(json.dumps(line) + "\n" for line in metrics).encode())
+        self._write(SUMMARY, _json(summary(self._record, metrics, state="training")))
         state = {"weights": dict(weights), "trainer": dict(trainer), "metrics": json.dumps(metrics)}
         buffer = io.BytesIO()
         torch.save(state, buffer)
         self._write(RESUME, buffer.getbuffer())
+        kept = {checkpoint_name(line) for line in best_epochs(metrics, self._keep)}
+        for each in list_kept(self.path):
+            if each.path.relative_to(self.path).as_posix() not in kept:
+                each.path.unlink()
 
     def progress(self) -> Progress | None:
         """What an interrupted run had finished; None if that is nothing.
@@ -134,10 +164,15 @@ class RunFolder:
                 fix="start over with overwrite=True (--overwrite)",
             ) from None
 
-    def finish(self) -> None:
+    def finish(self, metrics: list[dict[str, Any]]) -> None:
         """Mark the run as finished."""
+        self._write(SUMMARY, _json(summary(self._record, metrics, state="finished")))
         self._write(RUN_JSON, _json({**self._record, "state": "finished"}))
         (self.path / RESUME).unlink(missing_ok=True)
+
+    @property
+    def _keep(self) -> int:
+        return int(self._record["config"]["keep"])
 
     def _write(self, name: str, content: bytes | memoryview) -> None:
         try:

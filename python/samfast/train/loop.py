@@ -154,7 +154,6 @@ def train_decoder(
             return found
     tables = {"data": dict(dataset.options), "base": {"checkpoint": record["encoder"]["checkpoint"]}}
     folder = claim(out, default, record, config.to_toml(**tables), overwrite=overwrite)
-    say(f"run: {folder.path}")
     keep_heap()
 
     def read(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
@@ -162,6 +161,7 @@ def train_decoder(
 
     with folder.held():
         folder.begin()
+        folder.journal.say(f"run: {folder.path}")
         fit(folder, sam, dataset, shown, train, val, read, config, device=compute, precision=precision)
     return Run(folder.path)
 

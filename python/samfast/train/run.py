@@ -7,13 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError, safe_open
-
 from samfast.data import Dataset, load_dataset
 from samfast.errors import CheckpointError, DataError, RunError
 from samfast.frames import PreprocessSpec
 from samfast.inference.contract import OutputContract
 from samfast.train.config import TrainConfig
+from samfast.train.weights import AGAIN, Kept, find_weights, list_kept, read_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,26 +27,40 @@ VERSION = 1
 RUN_JSON = "run.json"
 CONFIG = "config.toml"
 METRICS = "metrics.jsonl"
-BEST = "best.safetensors"
 
 
 class Run:
-    """A training run: the folder :func:`samfast.train_decoder` wrote.
+    """A training run: the folder :func:`samfast.train_decoder` wrote, and some of the weights it keeps.
+
+    Args:
+        path: the folder.
+        which: the weights that it stands for wherever a run is taken: ``"best"``, the best on the val set;
+            ``"last"``, those of the last finished epoch; or the number of an epoch in :attr:`kept`.
 
     Attributes:
         path: the folder.
+        which: the weights.
         record: the content of ``run.json``.
 
     Raises:
         RunError: the folder is no run, or one of a format this version does not know.
+        ConfigError: it holds no such weights.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, which: str | int = "best") -> None:
         self.path = Path(path).expanduser()
         self.record = _read_record(self.path)
+        self.which = which
+        self._weights = find_weights(self.path, which)
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r})"
+        return f"Run({str(self.path)!r})" if self.which == "best" else f"Run({str(self.path)!r}, which={self.which!r})"
+
+    @property
+    def name(self) -> str:
+        """The folder's name, and which weights, if not the best."""
+        name = self.path.resolve().name
+        return name if self.which == "best" else f"{name}@{self.which}"
 
     @property
     def is_finished(self) -> bool:
@@ -90,14 +103,19 @@ class Run:
         try:
             return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         except FileNotFoundError:
-            raise RunError("this run was interrupted before its first epoch", where=path, fix=_AGAIN) from None
+            raise RunError("this run was interrupted before its first epoch", where=path, fix=AGAIN) from None
         except (OSError, ValueError) as error:
             raise RunError(f"the metrics cannot be read: {error}", where=path) from None
 
     @property
     def selected_epoch(self) -> int:
-        """The epoch whose weights are kept: the best on the val set, 0 if training improved nothing."""
-        return int(self._open_best()[1]["epoch"])
+        """The epoch of :attr:`which` weights; the best is 0 if training improved nothing."""
+        return int(read_weights(self._weights, self.record)[1]["epoch"])
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """The judged epochs whose weights are kept beside the best and the last, as many as ``keep`` said."""
+        return list_kept(self.path)
 
     def dataset(self) -> Dataset:
         """The data set that was trained on, opened again as it was then.
@@ -130,15 +148,16 @@ class Run:
         return dataset
 
     def decoder_state(self) -> dict[str, Tensor]:
-        """The kept weights: ``prompt_encoder.*`` and ``mask_decoder.*``, float32.
+        """The weights: ``prompt_encoder.*`` and ``mask_decoder.*``, float32.
 
         Raises:
             RunError: they are missing or damaged.
+            CheckpointError: they belong to another base model than the run.
         """
-        return self._open_best()[0]
+        return read_weights(self._weights, self.record)[0]
 
     def sam(self, *, checkpoint: str | Path | None = None, encoder: bool = True) -> Sam:
-        """The model with the kept weights.
+        """The model with these weights.
 
         Args:
             checkpoint: of the base model; the one the run was started with by default.
@@ -152,7 +171,7 @@ class Run:
 
         state = self.decoder_state()
         if not encoder:
-            return decoder_only(self.model, state, where=self.path / BEST)
+            return decoder_only(self.model, state, where=self._weights)
         base = self.record["encoder"]
         if checkpoint is None:
             checkpoint = base["checkpoint"]
@@ -191,7 +210,7 @@ class Run:
             if encoder or checkpoint is not None:
                 raise
             sam = self.sam(encoder=False)
-        return TorchSegmenter(sam, self.contract, name=self.path.name, device=device)
+        return TorchSegmenter(sam, self.contract, name=self.name, device=device)
 
     def evaluate(self, on: str = "test", *, data: Any = None, **options: Any) -> Report:
         """Judge the run; see :func:`samfast.evaluate`. ``data`` is what it was trained on by default."""
@@ -204,19 +223,6 @@ class Run:
         from samfast.predictions import predict
 
         return predict(self, images, **options)
-
-    def _open_best(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        path = self.path / BEST
-        try:
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-        except FileNotFoundError:
-            raise RunError("this run has no weights yet", where=path, fix=_AGAIN) from None
-        except (SafetensorError, OSError) as error:
-            raise RunError(f"the run's weights are damaged: {error}", where=path, fix="train again") from None
-
-
-_AGAIN = "start it again with the same arguments: it continues where it stopped"
 
 
 def is_run(path: Path) -> bool:
