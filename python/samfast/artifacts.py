@@ -202,8 +202,9 @@ def _verify_run(folder: Path) -> dict[str, Any]:
     run = Run(folder)
     run.metrics  # noqa: B018  # reads the file, and says what is wrong with it
     segmenter = run.segmenter(encoder=False, device="cpu")
-    tensors = len(run.decoder_state())
-    return {"tensors": tensors, "finished": run.is_finished, "model": segmenter.name}
+    others = [Run(folder, which="last"), *(Run(folder, which=each.epoch) for each in run.kept)]
+    tensors = [len(each.decoder_state()) for each in (run, *others)]
+    return {"weights": len(tensors), "tensors": tensors[0], "finished": run.is_finished, "model": segmenter.name}
 
 
 def _verify_bundle(folder: Path) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def retrained(run: Run, draw_model: Callable[..., Sam], tmp_path_factory: pytest
     """The run with quite another decoder, so that nobody can take it for its base model."""
     path = tmp_path_factory.mktemp("retrained") / "mine"
     shutil.copytree(run.path, path)
-    about = {"format": "samfast-run", "model": "tiny", "epoch": "2"}
+    base = run.record["encoder"]
+    about = {"model": "tiny", "encoder": base["fingerprint"], "decoder": base["decoder"], "epoch": "2"}
     save_file(draw_model("tiny", 7, decoder_only=True).decoder_state(), path / "best.safetensors", metadata=about)
     return Run(path)
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from samfast.artifacts import verify
 from samfast.errors import CheckpointError, ConfigError, RunError
 from samfast.evaluation import evaluate
 from samfast.export import export_decoder
@@ -103,9 +104,16 @@ def test_weights_of_another_base_model_are_refused(run, tmp_path) -> None:
     with pytest.raises(CheckpointError, match=r"another base model.*encoder differ"):
         Run(copied).sam()
     assert Run(copied, which="last").sam() is not None
-    (copied / "last.safetensors").write_bytes(b"half")
+
+
+def test_all_weights_are_verified(run, tmp_path) -> None:
+    assert verify(run.path)["weights"] == 4
+    copied = tmp_path / "copy"
+    shutil.copytree(run.path, copied)
+    kept = run.kept[1].path.relative_to(run.path)
+    (copied / kept).write_bytes(b"half")
     with pytest.raises(RunError, match="damaged"):
-        Run(copied, which="last").decoder_state()
+        verify(copied)
 
 
 def test_figures_in_one_file(run) -> None:
