@@ -187,3 +187,50 @@ def test_the_stages_one_after_the_other(
         code, out, err = run(capsys, "info", artifact)
         assert code == 0, err
         assert "tiny" in out
+
+
+def test_the_config_of_a_run_reproduces_it(
+    capsys: pytest.CaptureFixture[str], pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its data with the options it was opened with, its seed and every setting; what is given takes precedence."""
+    monkeypatch.chdir(tmp_path)
+    told = ("--cache", "c.samcache", "--seed", "3", "--limit", "10", "--set", "epochs=1", "--set", "loss.gamma=1.5")
+    code, _, err = run(capsys, "train", pairs, *told, "--regime", "box", "--out", "first")
+    assert code == 0, err
+    code, _, err = run(capsys, "train", "--config", "first/config.toml", "--cache", "c.samcache", "--out", "second")
+    assert code == 0, err
+    changed = ("--set", "regime=point", "--limit", "9")
+    code, _, err = run(
+        capsys, "train", "--config", "first/config.toml", "--cache", "c.samcache", *changed, "--out", "third"
+    )
+    assert code == 0, err
+    first, second, third = (samfast.Run(name) for name in ("first", "second", "third"))
+    assert (first.config.seed, first.config.loss.gamma, first.config.regime) == (3, 1.5, "box")
+    assert second.config.to_dict() == first.config.to_dict()
+    assert second.dataset_info["splits"] == first.dataset_info["splits"]
+    for name, weights in first.decoder_state().items():
+        assert (weights == second.decoder_state()[name]).all(), name
+    assert (third.config.seed, third.config.regime) == (3, "point")
+    assert sum(map(len, third.dataset_info["splits"].values())) == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--set", "lrr=1"), "did you mean 'lr'"),
+        (("--set", "lr=1e-3", "--lr", "1e-4"), "lr is given twice"),
+        (("--config", "nowhere.toml"), "nowhere.toml"),
+    ],
+)
+def test_settings_that_cannot_be_meant(
+    capsys: pytest.CaptureFixture[str], pairs: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    code, _, err = run(capsys, "train", pairs, *arguments)
+    assert code == EXIT_ERROR
+    assert says in err
+
+
+def test_training_needs_data(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "train")
+    assert code == 2
+    assert "ROOT" in err

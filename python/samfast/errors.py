@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -65,6 +67,16 @@ class RuntimeUnavailableError(SamfastError):
 
 class OutputExistsError(SamfastError, FileExistsError):
     """An output folder that already holds something else."""
+
+
+def choices(name: object, known: Collection[str]) -> str:
+    """What could have been meant by an unknown name, for the ``fix`` of an error.
+
+    >>> choices("gama", ["alpha", "gamma"])
+    "did you mean 'gamma'? There are alpha, gamma"
+    """
+    close = get_close_matches(str(name), list(known), 1)
+    return f"{f'did you mean {close[0]!r}? ' if close else ''}There are {', '.join(known) or 'none'}"
 
 
 _EXTRAS = {

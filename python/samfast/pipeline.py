@@ -65,15 +65,15 @@ class TuneResult:
 def tune(
     data: str | Path | Dataset,
     *,
-    model: str = "tiny",
+    model: str | None = None,
     checkpoint: str | Path | None = None,
     cache: str | Path | EmbeddingCache | None = None,
     regime: str | None = None,
     prompts: Sequence[str] = ("point", "box"),
     selection: Any = "single",
-    seed: int = 0,
+    seed: int | None = None,
     out: str | Path | None = None,
-    device: str = "auto",
+    device: str | None = None,
     overwrite: bool = False,
     **training: Any,
 ) -> TuneResult:
@@ -83,15 +83,15 @@ def tune(
 
     Args:
         data: a folder as :func:`samfast.load_dataset` takes it, or a data set.
-        model: ``"tiny"``, ``"vit_b"``, ``"vit_l"`` or ``"vit_h"``.
+        model: ``"tiny"`` (default), ``"vit_b"``, ``"vit_l"`` or ``"vit_h"``.
         checkpoint: the model's official checkpoint; ``tiny`` ships with samfast.
         cache: an embedding cache, or where to keep one; a readable name is made otherwise.
         regime: how prompts are drawn in training; the recipe's, or ``"point+box"``, by default.
         prompts: the prompt kinds to judge by.
         selection: which mask token answers, see :data:`samfast.inference.contract.Selection`.
-        seed: of splits, prompts and order.
+        seed: of splits, prompts and order; 0 by default.
         out: the run's folder; a readable name under ``runs/`` otherwise.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        device: ``"auto"`` (default), ``"cpu"`` or ``"cuda"``.
         overwrite: replace a finished run of that name.
         **training: anything else :func:`samfast.train_decoder` takes, such as ``recipe``, ``epochs``, ``lr``.
 
@@ -115,7 +115,7 @@ def tune(
         dataset = data
     else:
         watch = Stopwatch()
-        dataset = load_dataset(data, seed=seed)
+        dataset = load_dataset(data, seed=seed or 0)
         seconds["data"] = watch.seconds
     say(describe(dataset))
     config = check_training(dataset, out=out, model=model, regime=regime, seed=seed, device=device, **training)
@@ -130,13 +130,13 @@ def tune(
     if not isinstance(cache, EmbeddingCache):
         cache = cache_embeddings(
             dataset,
-            model=model,
+            model=config.model,
             checkpoint=checkpoint,
             out=cache,
-            device=device,
+            device=config.device,
             views=config.views,
             augment=training.get("augment") or config.augment,
-            seed=seed,
+            seed=config.seed,
         )
     seconds["encode"] = watch.seconds
 
@@ -166,8 +166,8 @@ def tune(
         selection=selection,
         cache=cache,
         checkpoint=checkpoint,
-        device=device,
-        seed=seed,
+        device=config.device,
+        seed=config.seed,
         out=run.path,
         overwrite=True,
     )

@@ -7,17 +7,17 @@ from pathlib import Path
 import click
 
 import samfast
-from samfast.cli.options import echo, json_option, path_argument
+from samfast.cli.options import Verb, echo, json_option, path_argument
 
 
-@click.command()
+@click.command(cls=Verb)
 @path_argument
 def info(path: Path) -> None:
     """Say what an artifact is: a cache, a run, an ONNX bundle."""
     echo(samfast.info(path), True, "")
 
 
-@click.command()
+@click.command(cls=Verb)
 @path_argument
 @json_option
 def verify(path: Path, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import click
 
 import samfast
 from samfast.cli.options import (
+    Verb,
     augment_option,
     data_options,
     device_option,
@@ -22,7 +23,7 @@ from samfast.cli.options import (
 )
 
 
-@click.command()
+@click.command(cls=Verb)
 @root_argument
 @model_options
 @data_options
@@ -43,7 +44,7 @@ from samfast.cli.options import (
 @augment_option
 def cache(
     root: Path,
-    model: str,
+    model: str | None,
     checkpoint: Path | None,
     device: str,
     out: Path | None,
@@ -58,7 +59,7 @@ def cache(
     """Encode every image once and keep the embeddings."""
     made = samfast.cache_embeddings(
         samfast.load_dataset(root, **options),
-        model=model,
+        model=model or "tiny",
         checkpoint=checkpoint,
         out=out,
         device=device,
@@ -73,7 +74,7 @@ def cache(
     click.echo(made.path)
 
 
-@click.command()
+@click.command(cls=Verb)
 @path_argument
 @json_option
 def merge(path: Path, as_json: bool) -> None:
@@ -82,7 +83,7 @@ def merge(path: Path, as_json: bool) -> None:
     echo(done, as_json, "{rows} rows in {shards} shards".format(**done))
 
 
-@click.command()
+@click.command(cls=Verb)
 @path_argument
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @json_option

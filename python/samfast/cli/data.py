@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 import samfast
-from samfast.cli.options import augment_option, data_options, overwrite_option, root_argument, seed_option
+from samfast.cli.options import Verb, augment_option, data_options, overwrite_option, root_argument, seed_option
 from samfast.errors import DataError, OutputExistsError
 
 
-@click.command()
+@click.command(cls=Verb)
 @root_argument
 @data_options
 @seed_option

@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 import samfast
-from samfast.cli.options import checkpoint_option, out_option, overwrite_option
+from samfast.cli.options import Verb, checkpoint_option, out_option, overwrite_option
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("model")
 @checkpoint_option
 @click.option(

@@ -9,23 +9,46 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 import samfast
+from samfast.errors import ConfigError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _KINDS = re.compile(r"(point|box|none|auto)(~[^,]*)?(,|$)")
 
 
-def options(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator."""
+def section(title: str, *options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, under a title of their own in the help of a :class:`Verb`."""
 
     def decorate(function: F) -> F:
+        params = vars(function).setdefault("__click_params__", [])
+        before = len(params)
         for option in reversed(options):
             function = option(function)
+        for param in params[before:]:
+            param.section = title
         return function
 
     return decorate
+
+
+class Verb(click.Command):
+    """A command whose help shows the options in sections."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections in the order in which the options were declared, those without one at the end."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and isinstance(param, click.Option):
+                sections.setdefault(getattr(param, "section", "Options"), []).append(record)
+        if own := sections.pop("Options", None):
+            sections["Options"] = own
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 def comma_list(_: click.Context, __: click.Parameter, value: str | None) -> list[str] | None:
@@ -65,8 +88,25 @@ def numbers(count: int) -> Callable[[click.Context, click.Parameter, tuple[str, 
     return parse
 
 
+training_seed_option = click.option(
+    "--seed", type=int, help="Seed of splits, prompts and order; that of the config.toml by default, or 0."
+)
+training_device_option = click.option(
+    "--device", help="auto, cpu, cuda or cuda:N; that of the config.toml by default, or auto."
+)
+set_option = section(
+    "Training",
+    click.option(
+        "--set",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Any other setting of a run's config.toml (repeatable): --set weight_decay=0.1 --set loss.gamma=1.5.",
+    ),
+)
+run_argument = click.argument("root", type=click.Path(path_type=Path), required=False)
 root_argument = click.argument("root", type=click.Path(path_type=Path))
-data_options = options(
+data_options = section(
+    "The data",
     click.option("--classes", callback=comma_list, help="Keep these classes only: NAME,NAME."),
     click.option("--merge", multiple=True, callback=_merge, help="NEW=OLD1,OLD2 (repeatable), or 'all' for one class."),
     click.option("--limit", type=click.IntRange(1), help="Use this many images only (always the same ones)."),
@@ -91,8 +131,9 @@ cache_option = click.option(
     "--cache", type=click.Path(path_type=Path), help="The .samcache to train from; made if it is not there."
 )
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-model_options = options(
-    click.option("--model", default="tiny", show_default=True, help="tiny, vit_b, vit_l or vit_h."),
+model_options = section(
+    "The model",
+    click.option("--model", help="tiny, vit_b, vit_l or vit_h; tiny where nothing else says."),
     click.option("--checkpoint", type=click.Path(path_type=Path), help="The model's official checkpoint (.pth)."),
 )
 augment_option = click.option(
@@ -102,17 +143,21 @@ out_option = click.option(
     "--out", type=click.Path(path_type=Path), help="Where to write; a readable name is made otherwise."
 )
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
-training_options = options(
+training_options = section(
+    "Training",
+    click.option(
+        "--recipe",
+        "--config",
+        "recipe",
+        default="default",
+        show_default=True,
+        help="default, flood-study, finestsam, lightning-sam, medsam, sam; or the config.toml of a run, which"
+        " reproduces it.",
+    ),
     click.option(
         "--regime",
         help="Prompts to train on: point, box, center, points:3,1, several joined by + or &, clicks:8, sam;"
         " point+box where the recipe names none.",
-    ),
-    click.option(
-        "--recipe",
-        default="default",
-        show_default=True,
-        help="default, flood-study, finestsam, lightning-sam, medsam, sam; or a run's config.toml.",
     ),
     click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's."),
     click.option("--lr", type=float, help="Learning rate, instead of the recipe's."),
@@ -136,7 +181,7 @@ selection_option = click.option(
 )
 
 
-class Judging(click.Command):
+class Judging(Verb):
     """A verb with ``--prompts``, which takes every prompt kind that follows it, up to anything else."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -151,10 +196,44 @@ class Judging(click.Command):
         return super().parse_args(ctx, joined)
 
 
-def load(root: Path, options: dict[str, Any], seed: int) -> Any:
-    """The data set at ``root``, taking the options that describe it out of ``options``."""
+def load(root: Path | None, options: dict[str, Any], seed: int | None) -> Any:
+    """The data set at ``root``, taking the options that describe it out of ``options``.
+
+    With the ``config.toml`` of a run it is the data of that run, opened as it was then, but for the options given.
+    """
     names = ("classes", "merge", "limit", "target", "group", "max_bad", "strict")
-    return samfast.load_dataset(root, seed=seed, **{name: options.pop(name) for name in names})
+    told = {name: options.pop(name) for name in names}
+    if str(options["recipe"]).endswith(".toml"):
+        from samfast.data.reopen import open_again
+        from samfast.train.config import read_tables
+
+        tables = read_tables(options["recipe"])
+        source = click.get_current_context().get_parameter_source
+        given = {name: value for name, value in told.items() if source(name) is not ParameterSource.DEFAULT}
+        given |= {} if seed is None else {"seed": seed}
+        options["checkpoint"] = options["checkpoint"] or tables["base"].get("checkpoint")
+        root = root or tables["data"].get("root")
+        if root is not None:
+            return open_again(root, {**tables["data"], **given})
+    if root is None:
+        raise click.UsageError("Missing argument 'ROOT'.")
+    return samfast.load_dataset(root, seed=seed or 0, **told)
+
+
+def settings(options: dict[str, Any]) -> dict[str, Any]:
+    """``options`` with what ``--set`` says, taken out of them, in their place.
+
+    Raises:
+        ConfigError: a setting has an option of its own, and both were given.
+    """
+    from samfast.train.settings import parse_settings
+
+    given = parse_settings(options.pop("set"))
+    source = click.get_current_context().get_parameter_source
+    for name in given.keys() & options.keys():
+        if source(name) is not ParameterSource.DEFAULT:
+            raise ConfigError(f"{name} is given twice", where=f"--set {name}=", fix="once is enough")
+    return options | given
 
 
 def echo(content: dict[str, Any], as_json: bool, line: str) -> None:

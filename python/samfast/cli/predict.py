@@ -9,6 +9,7 @@ import click
 
 import samfast
 from samfast.cli.options import (
+    Verb,
     checkpoint_option,
     comma_list,
     device_option,
@@ -19,7 +20,7 @@ from samfast.cli.options import (
 )
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("model")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @checkpoint_option

@@ -9,29 +9,35 @@ import click
 
 import samfast
 from samfast.cli.options import (
+    Verb,
     cache_option,
     data_options,
-    device_option,
     load,
     model_options,
     out_option,
     overwrite_option,
-    root_argument,
-    seed_option,
+    run_argument,
+    set_option,
+    settings,
+    training_device_option,
     training_options,
+    training_seed_option,
 )
 
 
-@click.command()
-@root_argument
+@click.command(cls=Verb)
+@run_argument
 @model_options
 @training_options
+@set_option
 @data_options
-@seed_option
-@device_option
+@training_seed_option
+@training_device_option
 @cache_option
 @out_option
 @overwrite_option
-def train(root: Path, seed: int, **options: Any) -> None:
+def train(root: Path | None, **options: Any) -> None:
     """Train the mask decoder from cached embeddings."""
-    click.echo(samfast.train_decoder(load(root, options, seed), seed=seed, **options).path)
+    options = settings(options)
+    data = load(root, options, options["seed"])
+    click.echo(samfast.train_decoder(data, **options).path)

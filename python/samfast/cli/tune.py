@@ -10,39 +10,46 @@ import click
 import samfast
 from samfast.cli.options import (
     Judging,
+    Verb,
     cache_option,
     data_options,
-    device_option,
     load,
     model_options,
     out_option,
     overwrite_option,
     prompts_option,
-    root_argument,
+    run_argument,
     seed_option,
     selection_option,
+    set_option,
+    settings,
+    training_device_option,
     training_options,
+    training_seed_option,
 )
 
 
 @click.command(cls=Judging)
-@root_argument
+@run_argument
 @model_options
 @training_options
+@set_option
 @data_options
-@seed_option
-@device_option
+@training_seed_option
+@training_device_option
 @cache_option
 @prompts_option
 @selection_option
 @out_option
 @overwrite_option
-def tune(root: Path, seed: int, **options: Any) -> None:
+def tune(root: Path | None, **options: Any) -> None:
     """All of it: cache, train, evaluate, report and ONNX, from one folder of annotated images."""
-    click.echo(samfast.tune(load(root, options, seed), seed=seed, **options).summary())
+    options = settings(options)
+    data = load(root, options, options["seed"])
+    click.echo(samfast.tune(data, **options).summary())
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("samfast-quickstart"), show_default=True)
 @seed_option
 @overwrite_option

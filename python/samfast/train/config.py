@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from samfast.errors import ConfigError
+from samfast.errors import ConfigError, choices
 from samfast.models.architecture import MODEL_NAMES
 from samfast.train.balance import BALANCES
 from samfast.train.objective import Objective, to_objective
@@ -38,7 +38,7 @@ PARTS = (
 )
 """Parts of these modules."""
 
-_TABLES = ("data", "base")
+TABLES = ("data", "base")
 """Tables of a run's ``config.toml`` that say what was trained on, and are no settings."""
 
 
@@ -149,10 +149,12 @@ class TrainConfig:
         >>> config = TrainConfig.make("flood-study", lr=3e-4)
         >>> config.epochs, config.lr, config.optimizer
         (17, 0.0003, 'adam')
+        >>> TrainConfig.make(**{"loss.dice": 0.5}).loss.dice
+        0.5
 
         Args:
             recipe: the name of a recipe, or a ``config.toml`` that :meth:`to_toml` wrote.
-            explicit: fields of this class.
+            explicit: fields of this class; ``loss.PART`` and ``schedule.FIELD`` change a part of a field alone.
 
         Raises:
             ConfigError: an unknown recipe, an unknown field, or a value that is not allowed.
@@ -163,14 +165,14 @@ class TrainConfig:
         if str(recipe) in RECIPES:
             settings |= {**recipe_settings(str(recipe), settings["model"]), "recipe": str(recipe)}
         elif str(recipe).endswith(".toml"):
-            settings |= _read_toml(Path(recipe))
+            settings |= {name: value for name, value in _read_toml(Path(recipe)).items() if name not in TABLES}
         else:
             raise ConfigError(
                 f"{str(recipe)!r} is no recipe",
                 where="recipe",
                 fix=f"choose from {_listed(RECIPES)}, or name a run's config.toml",
             )
-        return cls.from_dict(settings | explicit)
+        return cls.from_dict(_overlaid(settings, explicit))
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> TrainConfig:
@@ -183,7 +185,7 @@ class TrainConfig:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(settings) - known):
             raise ConfigError(
-                f"there is no setting {unknown[0]!r}", where=unknown[0], fix=f"settings: {_listed(known)}"
+                f"there is no setting {unknown[0]!r}", where=unknown[0], fix=choices(unknown[0], sorted(known))
             )
         if missing := sorted(known - set(settings) - _OPTIONAL):
             raise ConfigError(f"the setting {missing[0]!r} is missing", where=missing[0])
@@ -214,10 +216,40 @@ _OPTIONAL = {field.name for field in fields(TrainConfig) if field.default is not
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"the recipe cannot be read: {error}", where=path) from None
-    return {name: value for name, value in settings.items() if name not in _TABLES}
+
+
+def read_tables(path: str | Path) -> dict[str, dict[str, Any]]:
+    """What the ``config.toml`` of a run says of its data and its base model: a table for each of :data:`TABLES`.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    settings = _read_toml(Path(path))
+    return {name: settings.get(name, {}) for name in TABLES}
+
+
+def _overlaid(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``settings`` with ``changes`` in their place; one named ``loss.gamma`` replaces a part of the loss alone."""
+    tables: dict[str, Callable[[Any], dict[str, Any]]] = {
+        "loss": lambda value: asdict(to_objective(value)),
+        "schedule": lambda value: schedule_table(to_schedule(value)),
+    }
+    parts: dict[str, dict[str, Any]] = {name: {} for name in tables}
+    whole = dict(settings)
+    for name, value in changes.items():
+        table, _, part = name.partition(".")
+        if part and table in tables:
+            parts[table][part] = value
+        else:
+            whole[name] = value
+    for table, changed in parts.items():
+        if changed:
+            starts_anew = not {"name", "kind"}.isdisjoint(changed)
+            whole[table] = changed if starts_anew else tables[table](whole[table]) | changed
+    return whole
 
 
 def _without_none(table: dict[str, Any]) -> dict[str, Any]:

@@ -152,7 +152,10 @@ def train_decoder(
         if found is not None:
             say(f"this run is finished: {found.path}")
             return found
-    tables = {"data": dict(dataset.options), "base": {"checkpoint": record["encoder"]["checkpoint"]}}
+    tables = {
+        "data": {**dataset.options, "root": record["dataset"]["opened"]},
+        "base": {"checkpoint": record["encoder"]["checkpoint"]},
+    }
     folder = claim(out, default, record, config.to_toml(**tables), overwrite=overwrite)
     keep_heap()
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from samfast.errors import ConfigError
+from samfast.errors import ConfigError, choices
 
 
 @dataclass(frozen=True)
@@ -63,5 +63,5 @@ def to_objective(value: Any) -> Objective:
         raise ConfigError(f"{name!r} is no loss", where="loss", fix=f"choose from {', '.join(OBJECTIVES)}")
     known = [field.name for field in fields(Objective)]
     if unknown := sorted(set(table) - set(known)):
-        raise ConfigError(f"the loss has no part {unknown[0]!r}", where="loss", fix=f"its parts: {', '.join(known)}")
+        raise ConfigError(f"the loss has no part {unknown[0]!r}", where="loss", fix=choices(unknown[0], known))
     return Objective(**{**(asdict(OBJECTIVES[name]) if name is not None else {}), **table})

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samfast.data import Dataset, load_dataset
+from samfast.data import Dataset
+from samfast.data.reopen import open_again
 from samfast.errors import CheckpointError, DataError, RunError
 from samfast.frames import PreprocessSpec
 from samfast.inference.contract import OutputContract
@@ -124,18 +125,7 @@ class Run:
             DataError: it is gone, cannot be opened again, or its sets have become others.
         """
         info = self.record["dataset"]
-        options = info["options"]
-        if str(options["group"]).startswith("function "):
-            raise DataError(
-                f"the run's data was grouped by a {options['group']}, which a run does not keep",
-                where=info["root"],
-                fix="open it with load_dataset(..., group=...) and pass it as data=",
-            )
-        names = ("classes", "merge", "limit", "target", "group", "seed", "max_bad")
-        opened = info.get("opened", info["root"])  # a splits.json may lie above the data
-        dataset = load_dataset(opened, **{name: options[name] for name in names})
-        if "split" in options:
-            dataset = dataset.split(**options["split"])
+        dataset = open_again(info.get("opened", info["root"]), info["options"])  # a splits.json may lie above the data
         for split, before in info["splits"].items():
             moved = {sample.name for sample in dataset.samples if sample.split != split} & set(before)
             if moved:

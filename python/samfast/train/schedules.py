@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from samfast.errors import ConfigError
+from samfast.errors import ConfigError, choices
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def to_schedule(value: Any) -> Schedule:
         raise ConfigError(
             f"the schedule {kind!r} has no field {unknown[0]!r}",
             where="schedule",
-            fix=f"its fields: {', '.join(sorted(known)) or 'none'}",
+            fix=choices(unknown[0], sorted(known)),
         )
     for name, given in table.items():
         for number in given if name == "milestones" and isinstance(given, list | tuple) else [given]:
