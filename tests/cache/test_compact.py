@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from samfast import cache_embeddings, load_dataset, merge, prune
-from samfast.cache import EmbeddingCache, atomic, compact, plan
+from samfast.cache import EmbeddingCache, atomic, compact, index, plan
 from samfast.cache.atomic import lock
 from samfast.cache.shard import Row, list_shards, read_shard
 from samfast.cache.writer import ShardWriter
@@ -39,6 +39,53 @@ def test_many_small_shards_become_one(cache: EmbeddingCache, contents: Callable)
     assert merge(cache.path) | {"freed_bytes": 0} == {"rows": 7, "shards": 1, "dropped_rows": 0, "freed_bytes": 0}
     assert contents(opened(cache)) == before
     assert opened(cache).info()["shards"] == 1
+
+
+def test_a_reader_goes_on_through_a_merge(cache: EmbeddingCache, contents: Callable) -> None:
+    """Of a batch some rows were read before, some were not: what is not open any more is found where it is now."""
+    before = contents(opened(cache))
+    reader = EmbeddingCache.open(cache.path)
+    reader.read(reader.keys[:2])
+    merge(cache.path)
+    assert contents(reader) == before
+    assert reader.info()["shards"] == 1
+
+
+def test_an_epoch_goes_on_through_a_merge(cache: EmbeddingCache, contents: Callable) -> None:
+    before = contents(opened(cache))
+    reader, seen = EmbeddingCache.open(cache.path), {}
+    for step, (keys, features) in enumerate(reader.loader(reader.keys, 1, epoch=1)):
+        if step == 0:
+            merge(cache.path)
+            reader.close()
+        seen[keys[0]] = features["image_embeddings"][0].tobytes()
+    assert seen == before
+
+
+def test_a_row_that_was_pruned_is_missed_by_its_reader(cache: EmbeddingCache, tmp_path: Path) -> None:
+    reader = EmbeddingCache.open(cache.path)
+    gone = load_dataset(tmp_path / "photos").samples[2]
+    gone.path.unlink()
+    (tmp_path / "photos" / "masks" / gone.path.name).unlink()
+    prune(cache.path, [tmp_path / "photos"])
+    with pytest.raises(CacheError, match="No such file") as caught:
+        reader.read(reader.keys)
+    assert Path(caught.value.where).parent == cache.path
+    assert len(reader.read([key for key in reader.keys if key != gone.key])["image_embeddings"]) == 6
+
+
+def test_a_cache_is_opened_while_a_merge_removes_shards(
+    cache: EmbeddingCache, contents: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between listing the shards and reading them: once, and with a folder that lists what it does not have."""
+    before, old = contents(cache), list_shards(cache.path)
+    merge(cache.path)
+    lists = [old]
+    monkeypatch.setattr(index, "list_shards", lambda folder: lists.pop() if lists else list_shards(folder))
+    assert contents(EmbeddingCache.open(cache.path)) == before
+    monkeypatch.setattr(index, "list_shards", lambda folder: old)
+    with pytest.raises(CacheError, match="No such file"):
+        EmbeddingCache.open(cache.path)
 
 
 def test_what_is_compact_is_left_alone(cache: EmbeddingCache) -> None:

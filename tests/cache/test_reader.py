@@ -292,7 +292,7 @@ def test_threads_read_the_same(cache: EmbeddingCache, contents: Callable) -> Non
 def limited(cache: EmbeddingCache, files: int) -> EmbeddingCache:
     """The same cache with at most so many shards open."""
     shards = [read_shard(path, cache.manifest) for path in list_shards(cache.path)]
-    cache._files = ShardFiles(shards, cache.manifest, limit=files)
+    cache._index.files = ShardFiles(shards, cache.manifest, limit=files)
     return cache
 
 
@@ -327,11 +327,11 @@ def test_a_forked_child_reads_whatever_the_parents_threads_do(cache: EmbeddingCa
 
 
 def test_a_forked_child_has_a_reader_of_its_own(cache: EmbeddingCache) -> None:
-    before = cache._files.reader
-    assert cache._files.reader is before
+    before = cache._index.files.reader
+    assert cache._index.files.reader is before
     child = os.fork()
     if child == 0:
-        os._exit(0 if cache._files.reader is not before else 1)
+        os._exit(0 if cache._index.files.reader is not before else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

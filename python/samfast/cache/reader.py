@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from samfast.cache.format import Features, Manifest, read_manifest
-from samfast.cache.handles import ShardFiles
+from samfast.cache.index import Index, is_of_a_file_gone
 from samfast.cache.loader import AHEAD, epoch_order, in_batches, key_of
 from samfast.cache.records import read_datasets, read_jobs, read_views
-from samfast.cache.rows import ABSENT, Rows
-from samfast.cache.shard import PAGE_BYTES, PLAIN_VIEW, Shard, list_shards, read_shard
+from samfast.cache.rows import ABSENT
+from samfast.cache.shard import PAGE_BYTES, PLAIN_VIEW
 from samfast.data.parallel import prefetch
 from samfast.data.types import Sample
 from samfast.errors import CacheError, ConfigError
@@ -35,13 +35,10 @@ class EmbeddingCache:
     Open one with :meth:`open`. May be used from several threads, after a fork, and pickled to other processes.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, shards: Sequence[Shard]) -> None:
+    def __init__(self, path: Path, manifest: Manifest, index: Index) -> None:
         self.path = path
         self.manifest = manifest
-        self._num_bytes = sum(shard.num_bytes for shard in shards)
-        self._rows = Rows(shards)
-        self._is_checked = np.zeros(len(self._rows), bool)
-        self._files = ShardFiles(shards, manifest)
+        self._index = index
 
     @classmethod
     def open(cls, path: str | Path) -> EmbeddingCache:
@@ -53,7 +50,7 @@ class EmbeddingCache:
         """
         folder = Path(path)
         manifest = read_manifest(folder)
-        return cls(folder, manifest, [read_shard(file, manifest) for file in list_shards(folder)])
+        return cls(folder, manifest, Index.listed(folder, manifest))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return EmbeddingCache.open, (self.path,)
@@ -91,17 +88,17 @@ class EmbeddingCache:
     @property
     def keys(self) -> list[str]:
         """Hex keys of all rows, sorted."""
-        return self._rows.keys()
+        return self._index.rows.keys()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._index.rows)
 
     def __contains__(self, key: str | Sample) -> bool:
-        return bool(self._rows.find([key_of(key)])[0] != ABSENT)
+        return bool(self._index.rows.find([key_of(key)])[0] != ABSENT)
 
     def missing(self, samples: Sequence[Sample]) -> list[Sample]:
         """Those of ``samples`` that are not in the cache, in their order."""
-        found = self._rows.find([sample.key for sample in samples])
+        found = self._index.rows.find([sample.key for sample in samples])
         return [sample for sample, row in zip(samples, found, strict=True) if row == ABSENT]
 
     def read(self, keys: Sequence[str | Sample], *, dtype: DTypeLike | None = None, pinned: bool = False) -> Features:
@@ -120,13 +117,12 @@ class EmbeddingCache:
             CorruptCacheError: the bytes of a row are not those that were written.
             ConfigError: ``dtype`` is one that embeddings are not converted to.
         """
-        rows = self._find(keys)
         empty = _pinned_empty if pinned else aligned_empty
         out = {
-            name: empty((len(rows), *shape), _wanted(self.storage[name], dtype))
+            name: empty((len(keys), *shape), _wanted(self.storage[name], dtype))
             for name, shape in self.manifest.features.items()
         }
-        self._read(rows, out)
+        self._read(keys, out)
         return out
 
     def read_into(self, keys: Sequence[str | Sample], out: Features) -> None:
@@ -141,17 +137,16 @@ class EmbeddingCache:
             CacheError, CorruptCacheError: as :meth:`read`.
             ConfigError: ``out`` is not what the features fit into; says what differs.
         """
-        rows = self._find(keys)
         if set(out) != set(self.manifest.features):
             raise ConfigError(f"features {sorted(self.manifest.features)}, not {sorted(out)}", where="out")
         for name, shape in self.manifest.features.items():
             array, where = out[name], f"out[{name!r}]"
-            if array.shape != (len(rows), *shape):
-                raise ConfigError(f"shape {(len(rows), *shape)}, not {array.shape}", where=where)
+            if array.shape != (len(keys), *shape):
+                raise ConfigError(f"shape {(len(keys), *shape)}, not {array.shape}", where=where)
             _require_readable(np.dtype(self.storage[name]), array.dtype, where)
             if not (array.flags.c_contiguous and array.flags.writeable):
                 raise ConfigError("an array that is not C-contiguous, or read-only, cannot be read into", where=where)
-        self._read(rows, out)
+        self._read(keys, out)
 
     def placements(self, keys: Sequence[str | Sample]) -> list[Placement]:
         """Where rows show their images.
@@ -162,10 +157,11 @@ class EmbeddingCache:
         Raises:
             CacheError: a row is not in the cache.
         """
-        rows = self._find(keys)
+        index = self._index
+        rows = self._find(index, keys)
         return [
             Placement.from_model(matrix, size, self.spec)
-            for matrix, size in zip(self._rows.matrix[rows], self._rows.size[rows].tolist(), strict=True)
+            for matrix, size in zip(index.rows.matrix[rows], index.rows.size[rows].tolist(), strict=True)
         ]
 
     def recipe(self, name: str) -> str:
@@ -242,18 +238,19 @@ class EmbeddingCache:
 
     def info(self) -> dict[str, Any]:
         """What the cache holds, JSON-ready."""
+        index = self._index
         return {
             "kind": "embedding cache",
             "path": str(self.path),
             "model": self.model,
-            "images": int((self._rows.view == PLAIN_VIEW).sum()),
-            "rows": len(self),
+            "images": int((index.rows.view == PLAIN_VIEW).sum()),
+            "rows": len(index.rows),
             "views": [
                 {"name": record["name"], "views": record["views"], "seed": record["seed"]}
                 for record in read_views(self.path)
             ],
-            "shards": len(self._files.paths),
-            "bytes": self._num_bytes,
+            "shards": len(index.files.paths),
+            "bytes": index.num_bytes,
             "features": {name: list(shape) for name, shape in self.feature_shapes.items()},
             "storage": self.storage,
             "precision": self.parts.get("precision"),
@@ -264,10 +261,10 @@ class EmbeddingCache:
 
     def close(self) -> None:
         """Close the open files; they open again when read."""
-        self._files.close()
+        self._index.files.close()
 
-    def _find(self, keys: Sequence[str | Sample]) -> NDArray[np.int64]:
-        rows = self._rows.find([key_of(key) for key in keys])
+    def _find(self, index: Index, keys: Sequence[str | Sample]) -> NDArray[np.int64]:
+        rows = index.rows.find([key_of(key) for key in keys])
         for key, row in zip(keys, rows, strict=True):
             if row == ABSENT:
                 raise CacheError(
@@ -277,10 +274,20 @@ class EmbeddingCache:
                 )
         return rows
 
-    def _read(self, rows: NDArray[np.int64], out: Features) -> None:
-        places = self._rows.shard[rows], self._rows.row[rows], self._rows.crc[rows]
-        self._files.read_into(*places, out, check=~self._is_checked[rows])
-        self._is_checked[rows] = True
+    def _read(self, keys: Sequence[str | Sample], out: Features) -> None:
+        index = self._index
+        rows = self._find(index, keys)
+        try:
+            index.read_into(rows, out)
+        except CacheError as error:
+            if not is_of_a_file_gone(error):
+                raise
+            latest = Index.listed(self.path, self.manifest)  # a merge has put the rows elsewhere
+            rows = latest.rows.find([key_of(key) for key in keys])
+            if (rows == ABSENT).any():
+                raise
+            latest.read_into(rows, out)
+            self._index = latest
 
 
 def _wanted(stored: str, dtype: DTypeLike | None) -> np.dtype[Any]:
