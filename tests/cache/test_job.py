@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import shutil
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -171,6 +174,54 @@ def test_the_default_name_is_readable_and_printed(
     assert "potholes-small.samcache: 2 images" in printed
     assert "2 to encode" in printed
     assert "free" in printed
+
+
+@pytest.mark.parametrize(("compile", "batches"), [(False, 1), (True, 2)])
+def test_the_time_is_said_as_soon_as_it_is_known(
+    photos: Callable,
+    small: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    compile: bool,
+    batches: int,
+) -> None:
+    """After the first batch, or the second where the first one warms up, which here takes a second a batch."""
+    encode, said = small.encode, []
+
+    def slow(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        said.append("about" in capsys.readouterr().err)
+        time.sleep(1.0 if len(said) == batches else 0.0)
+        return encode(images)
+
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    monkeypatch.setattr(small, "encode", slow)
+    printed: list[str] = []
+    monkeypatch.setattr(job, "say", lambda line: (printed.append(line), print(line, file=sys.stderr)))
+    cache_embeddings(photos(10), model=small, out=tmp_path / "c", batch_size=2, compile=compile)
+    assert said == [batch == batches for batch in range(5)]
+    (estimate,) = (line for line in printed if "about" in line)
+    seconds = float(re.search(r"about ([\d.]+) s for the other", estimate)[1])
+    assert seconds == pytest.approx(5 - batches, rel=0.5)
+
+
+def test_float32_is_float32_whatever_the_process_was_told(
+    photos: Callable, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, seen = small.encode, []
+
+    def noting(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen.append(torch.get_float32_matmul_precision())
+        return encode(images)
+
+    monkeypatch.setattr(small, "encode", noting)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        cache_embeddings(photos(1), model=small, out=tmp_path / "c")
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert seen == ["highest"]
 
 
 def changed_weights(sam: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from samfast import EmbeddingCache, cache_embeddings, load_dataset
-from samfast.cache import merge, prune
+from samfast.cache import encode, merge, prune
 from samfast.errors import ConfigError
 from samfast.views import PRESETS, Geometry, Placement, Recipe, Step, view_key
 
@@ -122,6 +122,20 @@ def test_more_views_and_other_recipes_join_the_cache(
     now = contents(cache)
     assert {key: now[key] for key in first} == first
     cache.verify()
+
+
+def test_a_file_is_decoded_once_for_all_its_views(
+    photos: Callable, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, decoded = encode.decode_image, []
+
+    def noting(*arguments: Any) -> Any:
+        decoded.append(arguments)
+        return decode(*arguments)
+
+    monkeypatch.setattr(encode, "decode_image", noting)
+    cache = cache_embeddings(photos(5), model=small, out=tmp_path / "c", views=4, batch_size=3)
+    assert (len(cache), len(decoded)) == (20, 5)
 
 
 def test_the_cost_is_said_before_the_work(

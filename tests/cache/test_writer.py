@@ -56,6 +56,29 @@ def test_two_buffers_and_no_more(rows: Any, tmp_path: Path, monkeypatch: pytest.
     assert len(list_shards(tmp_path)) == 6
 
 
+def test_a_minute_of_work_is_in_danger_at_most(rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of 10 s each, on a disk that takes for ever: what would be lost is in one of the two buffers."""
+    manifest, many = rows
+    clock, disk = [0.0], threading.Event()
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(module, "write_shard", lambda *_: disk.wait(60))
+
+    def fill() -> None:
+        with ShardWriter(tmp_path, manifest) as writer:
+            for row in many:
+                clock[0] += 10
+                writer.add(row)
+
+    with ThreadPoolExecutor(1) as pool:
+        filling = pool.submit(fill)
+        threading.Event().wait(0.3)
+        assert not filling.done()
+        in_danger = clock[0]
+        disk.set()
+        filling.result(60)
+    assert 60 <= in_danger <= 60 + 2 * 10, "and the row that each buffer begins with"
+
+
 def test_a_shard_that_could_not_be_written_is_said_at_the_next_one(
     rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
+from threading import Lock
 
 import numpy as np
 import torch
@@ -34,7 +36,7 @@ def batch_for(device: torch.device) -> int:
 def prepared(
     samples: Iterable[ViewSample], views: Views, spec: PreprocessSpec, decode: DecodeSpec, *, ahead: int
 ) -> Generator[tuple[ViewSample, NDArray[np.float32] | DataError], None, None]:
-    """Read, decode and preprocess images in threads, as their views show them.
+    """Read, decode and preprocess images in threads, as their views show them; a file is read once for all its views.
 
     Args:
         samples: what to read, in this order; taken from it no sooner than they are prepared.
@@ -47,24 +49,59 @@ def prepared(
         each sample with its ``(3, size, size)`` float32 model input, or with the error that it made.
     """
 
+    threads = thread_count()
+    images = _Images(decode, at_once=threads)
+
     def prepare(sample: ViewSample) -> tuple[ViewSample, NDArray[np.float32] | DataError]:
-        return sample, _prepare(sample, views, spec, decode)
+        try:
+            return sample, spec.preprocess(views.image(images.get(sample), sample, spec))
+        except DataError as error:
+            return sample, error
 
-    return prefetch(prepare, samples, threads=thread_count(), ahead=ahead)
+    return prefetch(prepare, samples, threads=threads, ahead=ahead)
 
 
-def _prepare(
-    sample: ViewSample, views: Views, spec: PreprocessSpec, decode: DecodeSpec
-) -> NDArray[np.float32] | DataError:
-    try:
+class _Images:
+    """Decoded images, each kept while threads make its views, which come one after the other.
+
+    Args:
+        decode: how files become pixels.
+        at_once: images kept.
+    """
+
+    def __init__(self, decode: DecodeSpec, *, at_once: int) -> None:
+        self._decode = decode
+        self._at_once = at_once
+        self._lock = Lock()
+        self._kept: dict[str, Future[NDArray[np.uint8]]] = {}
+
+    def get(self, sample: ViewSample) -> NDArray[np.uint8]:
+        """``(H, W, 3)`` uint8 RGB; decoded by the thread that asks first, waited for by the others.
+
+        Raises:
+            DataError: it cannot be decoded, or is not what it was when the data set was opened.
+        """
+        with self._lock:
+            image = self._kept.get(sample.image_key)
+            is_first = image is None
+            if image is None:
+                image = self._kept[sample.image_key] = Future()
+                if len(self._kept) > self._at_once:
+                    del self._kept[next(iter(self._kept))]
+        if is_first:
+            try:
+                image.set_result(self._read(sample))
+            except BaseException as error:
+                image.set_exception(error)
+        return image.result()
+
+    def _read(self, sample: ViewSample) -> NDArray[np.uint8]:
         data = read_bytes(sample.path)
-        if image_key(data, decode) != sample.image_key:
-            return DataError(
+        if image_key(data, self._decode) != sample.image_key:
+            raise DataError(
                 "the file has changed since the data set was opened", where=sample.path, fix="open it again"
             )
-        return spec.preprocess(views.image(decode_image(data, decode), sample, spec))
-    except DataError as error:
-        return error
+        return decode_image(data, self._decode)
 
 
 class Encoder:
@@ -77,10 +114,14 @@ class Encoder:
         manifest: how it computes, and how its output is stored.
         device: to compute on.
         compile: let ``torch.compile`` make a faster encoder first, which takes a minute or more.
+
+    Attributes:
+        is_warm: whether the first call takes about as long as others.
     """
 
     def __init__(self, sam: Sam, manifest: Manifest, device: torch.device, *, compile: bool = False) -> None:
         self.device = device
+        self.is_warm = device.type == "cpu" and not compile
         sam = sam.to(device).eval()
         self._encode: Callable[[torch.Tensor], dict[str, torch.Tensor]] = (
             torch.compile(sam.encode) if compile else sam.encode
@@ -172,10 +213,12 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 @contextmanager
 def _exact_float32() -> Iterator[None]:
-    """Float32 convolutions without TensorFloat-32, which cuDNN would use and the fingerprint would not tell."""
-    before = torch.backends.cudnn.allow_tf32
+    """Float32 in float32: not in TensorFloat-32 or bfloat16, where a process was told to and no fingerprint would tell."""
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions

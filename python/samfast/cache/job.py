@@ -206,7 +206,8 @@ class _Encoding:
         self._bad: dict[str, str] = {}
         self._encoded = 0
         self._outrun = 0
-        self._warm: tuple[float, int] | None = None
+        self._since: tuple[float, int] | None = None
+        self._is_estimated = False
 
     def run(self, encoder: Encoder) -> None:
         """Encode, write, and record what was done, whatever ends it."""
@@ -221,7 +222,7 @@ class _Encoding:
                         self._write(writer, batch, encoder(batch, images))
                         running.advance(len(batch) + self._walk.skipped - skipped)
                         skipped = self._walk.skipped
-                        self._say_estimate(clock.seconds)
+                        self._say_estimate(clock.seconds, is_warm=encoder.is_warm)
                     writer.finish()  # others may wait for it
             is_complete = True
         finally:
@@ -286,16 +287,17 @@ class _Encoding:
             writer.add(Row(sample.key, sample.name, place.size, matrix, row, sample.view))
         self._encoded += len(batch)
 
-    def _say_estimate(self, seconds: float) -> None:
-        """Once, after the second batch: the first one also warms up."""
-        if self._warm is None:
-            self._warm = (seconds, self._encoded)
-        elif self._warm[1]:
-            since, encoded = self._warm
-            left = len(self._plan.samples) - self._encoded - self._walk.skipped - self._outrun - len(self._bad)
-            if left > 0:
-                say(f"  about {in_time(left * (seconds - since) / (self._encoded - encoded))} for the other {left}")
-            self._warm = (0.0, 0)
+    def _say_estimate(self, seconds: float, *, is_warm: bool) -> None:
+        """Once: after the first batch, or after the second where the first one warms up."""
+        if self._since is None:
+            self._since = (0.0, 0) if is_warm else (seconds, self._encoded)
+        since, before = self._since
+        if self._is_estimated or self._encoded == before:
+            return
+        self._is_estimated = True
+        left = len(self._plan.samples) - self._encoded - self._walk.skipped - self._outrun - len(self._bad)
+        if left > 0:
+            say(f"  about {in_time(left * (seconds - since) / (self._encoded - before))} for the other {left}")
 
     def _say_result(self, seconds: float) -> None:
         if self._encoded:

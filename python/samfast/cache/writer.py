@@ -14,8 +14,8 @@ from samfast.cache.shard import Row, write_shard
 from samfast.errors import CacheError
 
 SHARD_BYTES = 256 << 20
-SHARD_SECONDS = 60.0
-"""At most this much work is lost with a killed process."""
+SHARD_SECONDS = 30.0
+"""With a killed process go the shard that is filled and the one that is being written: a minute of work at most."""
 
 
 class ShardWriter:
