@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,35 @@ def judged(root: Path, cache: Path, settings: dict[str, Any], seed: int, out: Pa
     return max(line.get("val_iou", 0.0) for line in run.metrics), float(np.mean(tuned))
 
 
+def compared(
+    candidates: Mapping[str, dict[str, Any]],
+    roots: Sequence[Path],
+    *,
+    seeds: Sequence[int],
+    place: Path,
+    pool: ProcessPoolExecutor,
+) -> list[list[str]]:
+    """Train and judge every candidate on every data set: a row each, of val / test IoU by data set and their mean."""
+    place.mkdir(parents=True, exist_ok=True)
+    caches = {root: place / f"{root.name}.samcache" for root in roots}
+    for root, cache in caches.items():
+        samfast.cache_embeddings(samfast.load_dataset(root), out=cache, device="cpu")
+    runs: dict[tuple[str, Path], list[Future[tuple[float, float]]]] = {}
+    for candidate, settings in candidates.items():
+        for root, cache in caches.items():
+            outs = {seed: place / f"{candidate}, {root.name}, seed {seed}" for seed in seeds}
+            runs[candidate, root] = [
+                pool.submit(judged, root, cache, settings, seed, out) for seed, out in outs.items()
+            ]
+    rows = []
+    for candidate in candidates:
+        figures = [np.mean([run.result() for run in runs[candidate, root]], axis=0) for root in caches]
+        cells = [f"{val:.3f} / {test:.3f}" for val, test in [*figures, np.mean(figures, axis=0)]]
+        rows.append([candidate, *cells])
+        print(*rows[-1], sep="  ", flush=True)
+    return rows
+
+
 def main() -> None:
     """Train, judge, and write the section of ``RESULTS.md``."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -56,26 +86,10 @@ def main() -> None:
     options = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder, one_thread_each(options.jobs) as pool:
+        candidates = {name: {**CANDIDATES[name], "max_prompts": options.max_prompts} for name in options.candidates}
         place = options.work or Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        caches = {root: place / f"{root.name}.samcache" for root in options.data}
-        for root, cache in caches.items():
-            samfast.cache_embeddings(samfast.load_dataset(root), out=cache, device="cpu")
-        runs: dict[tuple[str, Path], list[Future[tuple[float, float]]]] = {}
-        for candidate in options.candidates:
-            settings = {**CANDIDATES[candidate], "max_prompts": options.max_prompts}
-            for root, cache in caches.items():
-                outs = {seed: place / f"{candidate}, {root.name}, seed {seed}" for seed in options.seeds}
-                runs[candidate, root] = [
-                    pool.submit(judged, root, cache, settings, seed, out) for seed, out in outs.items()
-                ]
-        rows = []
-        for candidate in options.candidates:
-            figures = [np.mean([run.result() for run in runs[candidate, root]], axis=0) for root in caches]
-            cells = [f"{val:.3f} / {test:.3f}" for val, test in [*figures, np.mean(figures, axis=0)]]
-            rows.append([candidate, *cells])
-            print(*rows[-1], sep="  ", flush=True)
-    text = table(["val / test IoU", *(root.name for root in caches), "mean"], rows)
+        rows = compared(candidates, options.data, seeds=options.seeds, place=place, pool=pool)
+    text = table(["val / test IoU", *(root.name for root in options.data), "mean"], rows)
     note = (
         f"`tiny`, regime point+box, mean IoU over both prompts, seeds {options.seeds}, at most {options.max_prompts}"
         " objects an image in an epoch. Chosen by val alone. Train sets of nuclei, facades and potholes also taught"

@@ -1,4 +1,4 @@
-"""Embedding caches of noise, of any size: what it takes to measure reading without an encoder."""
+"""Embedding caches and training batches of noise, of any size: what it takes to measure without an encoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from samfast.cache import EmbeddingCache
 from samfast.cache.atomic import write_new
 from samfast.cache.format import CACHE_JSON, Manifest
 from samfast.cache.shard import Row, write_shard
+from samfast.inference.tokens import NOT_A_POINT, Tokens
 from samfast.models.architecture import get_architecture
+from samfast.prompts import POSITIVE
+from samfast.train.batches import Batch
+from samfast.train.regimes import get_regime
+from samfast.train.targets import target_spec
 
 
 def write_cache(
@@ -55,3 +60,32 @@ def write_cache(
         ]
         write_shard(folder / f"{number:08}.safetensors", rows, manifest)
     return EmbeddingCache.open(folder)
+
+
+def draw_batch(model: str, images: int, prompts: int, *, regime: str = "point", loss_frame: str = "low-res") -> Batch:
+    """A step's batch: a point on each of ``prompts`` discs of each image, all of which are 4:3."""
+    row, rng = get_architecture(model), np.random.default_rng(0)
+    spec, count = row.spec, images * prompts
+    grid = target_spec(spec, loss_frame)
+    cell_px = spec.size / grid.low_res
+    centre = rng.uniform((0.2, 0.2), (0.8, 0.55), (count, 2)) * spec.size
+    place = (np.arange(grid.low_res) + 0.5) * cell_px
+    far_px = np.hypot(place - centre[:, 0, None, None], place[:, None] - centre[:, 1, None, None])
+    coords = np.stack([centre, np.zeros_like(centre)], axis=1)
+    keys = rng.integers(2**63, size=(count, get_regime(regime).corrections), dtype=np.uint64)
+    return Batch(
+        features={"image_embeddings": rng.standard_normal((images, row.prompt_dim, *[row.embedding] * 2), np.float32)},
+        tokens=Tokens(
+            image_index=np.repeat(np.arange(images), prompts),
+            coords=coords.astype(np.float32),
+            labels=np.tile(np.array([POSITIVE, NOT_A_POINT], np.int64), (count, 1)),
+            mask=np.zeros((count, 1, spec.low_res, spec.low_res), np.float32),
+            has_mask=np.zeros(count, np.float32),
+        ),
+        target=np.clip((0.15 * spec.size - far_px) / cell_px + 0.5, 0, 1).astype(np.float32),
+        weight=np.stack([grid.frame(3 * spec.size // 4, spec.size).coverage()] * images),
+        share=np.full(count, 1 / count, np.float32),
+        is_one_point=np.ones(count, bool),
+        click_keys=keys,
+        adds_click=np.ones(keys.shape, bool),
+    )
