@@ -344,13 +344,21 @@ def test_a_regime_is_a_row_and_is_measured_once(tmp_path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["transfer", "recipes", "views", "regimes", "loss_frame"])
-def test_the_comparisons_of_training_run(script, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ("transfer", []),
+        ("recipes", []),
+        ("views", []),
+        ("regimes", ["--epochs", "1", "--regimes", "point+box", "mask"]),
+        ("loss_frame", ["--epochs", "1"]),
+    ],
+)
+def test_the_comparisons_of_training_run(script, options, tmp_path) -> None:
     root = write_flood_scenes(tmp_path / "scenes", 12)
     page = tmp_path / "RESULTS.md"
     command = [sys.executable, BENCHES / f"{script}.py", root, "--results", page, "--seeds", "0", "1", "--jobs", "1"]
-    command += {"regimes": ["--epochs", "1", "--regimes", "point+box", "mask"], "loss_frame": ["--epochs", "1"]}.get(script, [])
-    subprocess.run(command, check=True, capture_output=True, timeout=900)
+    subprocess.run([*command, *options], check=True, capture_output=True, timeout=900)
     assert "0." in page.read_text()
 
 
