@@ -34,7 +34,7 @@ from samfast.train.losses import prompt_losses
 CASES = {
     "16 images x 1 prompt": (16, 1, "point"),
     "4 images x 8 prompts": (4, 8, "point"),
-    "8 images x 1 prompt, clicks:8": (8, 1, "clicks:8"),
+    "4 images x 2 prompts, clicks:8": (4, 2, "clicks:8"),
 }
 """Images, prompts on each, and the regime."""
 HEAPS = {"stock malloc": False, "kept heap": True}
