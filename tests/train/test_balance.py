@@ -46,9 +46,9 @@ def test_shares_of_a_step(rule, dataset, cache) -> None:
     batch = make_batch(dataset, samples, cache.read, config, cache.spec, epoch=1, balance=balance)
     counts = np.bincount(batch.tokens.image_index)
     assert len(set(counts)) > 1, "images of different numbers of objects"
-    by_image = np.bincount(batch.tokens.image_index, batch.share)
+    by_image = np.bincount(batch.tokens.image_index, batch.share / batch.whole)
     if rule == "none":
-        np.testing.assert_allclose(batch.share, 1 / len(batch), rtol=1e-6)
+        np.testing.assert_allclose(batch.share / batch.whole, 1 / len(batch), rtol=1e-6)
     if rule == "image":
         np.testing.assert_allclose(by_image, 1 / len(samples), rtol=1e-6)
     else:

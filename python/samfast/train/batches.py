@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ class Batch:
         tokens: ``P`` prompts, model frame.
         target: ``(P, T, T)`` float32 in [0, 1], where T is the side of the frame that the loss is taken in.
         weight: ``(I, T, T)`` float32 in [0, 1], see :func:`~samfast.train.targets.soft_targets`.
-        share: ``(P,)`` float32: how much of the step's loss each prompt's is; they sum to 1.
+        share: ``(P,)`` float32: how much each prompt's loss counts.
+        whole: the sum of it over an update's batches divides the sum over their prompts.
         is_one_point: ``(P,)`` bool.
         click_keys: ``(P, C)`` uint64: what draws the ``C`` clicks that correct each prompt's answers.
         adds_click: ``(P, C)`` bool: false where an answer is asked for again without a click.
@@ -46,6 +48,7 @@ class Batch:
     target: NDArray[np.float32]
     weight: NDArray[np.float32]
     share: NDArray[np.float32]
+    whole: float
     is_one_point: NDArray[np.bool_]
     click_keys: NDArray[np.uint64]
     adds_click: NDArray[np.bool_]
@@ -71,6 +74,13 @@ def epoch_batches(
         return make_batch(dataset, group, read, config, spec, epoch=epoch, balance=balance)
 
     return prefetch(make, in_batches(order, config.batch_size), threads=AHEAD, ahead=AHEAD)
+
+
+def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Batches as they are accumulated, ``size`` in each list; the last may be shorter."""
+    waiting = iter(batches)
+    while group := list(islice(waiting, size)):
+        yield group
 
 
 def make_batch(
@@ -107,13 +117,13 @@ def make_batch(
         targets += [soft] * config.prompts_per_object
         counts += [balance.weights(target.select(objects))] * config.prompts_per_object
     asked, drawn_keys, share = concatenate(prompts), np.concatenate(keys), np.concatenate(counts)
-    whole = share.sum() if balance.rule == "image" else len(share)
     return Batch(
         features=read(samples),
         tokens=left_aligned(tokenize(asked, frames)),
         target=np.concatenate(targets),
         weight=np.stack(weights),
-        share=share / max(whole, 1e-6),
+        share=share,
+        whole=float(share.sum()) if balance.rule == "image" else len(share),
         is_one_point=asked.is_one_point,
         click_keys=drawn_keys,
         adds_click=regime.adds_click(drawn_keys),

@@ -58,7 +58,8 @@ class TrainConfig:
         lr: base learning rate.
         weight_decay: of matrices and kernels; biases, norms and embeddings have none.
         schedule: of the learning rate.
-        batch_size: images an optimizer step.
+        batch_size: images a batch.
+        accumulate: batches an optimizer step.
         max_prompts: objects of an image that take part in an epoch, drawn anew in each.
         prompts_per_object: prompts drawn for each of them.
         eval_interval: epochs between two judgements on the val set; the untuned model and the last epoch are always
@@ -90,6 +91,7 @@ class TrainConfig:
     prompts_per_object: int
     views: int = 1
     augment: str = "light"
+    accumulate: int = 1
     eval_interval: int = 1
     loss_frame: str = "low-res"
     balance: str = "none"
@@ -116,7 +118,15 @@ class TrainConfig:
                 fix="precision='bf16' on a GPU that has it, else 'fp32'",
             )
         _one_of("precision", self.precision, PRECISIONS)
-        for name in ("epochs", "batch_size", "max_prompts", "prompts_per_object", "views", "eval_interval"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "max_prompts",
+            "prompts_per_object",
+            "views",
+            "accumulate",
+            "eval_interval",
+        ):
             _number(name, getattr(self, name), at_least=1, whole=True)
         _number("seed", self.seed, at_least=0, whole=True)
         _number("weight_decay", self.weight_decay, at_least=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,15 +14,20 @@ from torch import Tensor, nn
 from samfast.errors import RunError
 from samfast.models.sam import Sam
 from samfast.models.segmenter import as_float32
+from samfast.progress import say
 from samfast.train.batches import Batch
 from samfast.train.clicks import Asked, answers, corrected
 from samfast.train.config import TrainConfig
+from samfast.train.gradients import Gradients
 from samfast.train.loss_frame import losses_in_frame, to_low_res
 from samfast.train.regimes import get_regime
 
 CHUNK_POSITIONS = {"cuda": 2**18}
 """Image positions (prompts times the embedding grid) decoded at once, by device type: bounds a step's activations."""
 CHUNK_POSITIONS_ELSEWHERE = 2**16
+
+FUSED = ("cpu", "cuda")
+"""Device types on which an update of all parameters is one kernel."""
 
 
 class Trainer:
@@ -52,9 +57,11 @@ class Trainer:
         for module in modules:
             module.requires_grad_(True)
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-        self.optimizer = optimizer(_parameter_groups(modules, config.weight_decay), lr=config.lr)
+        groups = _parameter_groups(modules, config.weight_decay)
+        self.optimizer = optimizer(groups, lr=config.lr, fused=device.type in FUSED)
         self.judged: list[float] = []
         self._moving = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self._gradients = Gradients(self._moving)
         self._averaged = [parameter.detach().clone() for parameter in self._moving] if config.ema else []
 
     @property
@@ -62,36 +69,36 @@ class Trainer:
         """How many numbers training moves."""
         return sum(parameter.numel() for parameter in self.sam.parameters() if parameter.requires_grad)
 
-    def step(self, batch: Batch, step: int) -> dict[str, float] | None:
+    def step(self, batches: Batch | Sequence[Batch], step: int) -> dict[str, float] | None:
         """One optimizer update.
 
+        A chunk of prompts that a GPU has no memory for is halved, for good, and tried again: nothing of it has been
+        added to the gradient yet.
+
         Args:
-            batch: its loss is the mean over its prompts, each with its share.
+            batches: one, or several that are accumulated: the loss is the mean over all their prompts, each with its
+                share.
             step: number of the update, counted from 0 over all epochs.
 
         Returns:
-            the loss, and each part of it by name; None if the loss is not finite, and the step was skipped.
+            the loss, each part of it by name, and how many ``prompts`` it is the mean over. Without prompts there is
+            no update. None if the loss is not finite, and the step was skipped.
 
         Raises:
             RunError: the loss is not finite, and the settings do not say to skip it. The parameters are as they were.
+                Or there is no memory for a single prompt.
         """
-        lr = self.learning_rate(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.zero_grad(set_to_none=True)
-        features = {name: as_float32(self._tensor(values)) for name, values in batch.features.items()}
-        weight = self._tensor(batch.weight)
+        self._gradients.clear()
+        whole, prompts = 0.0, 0
         sums: dict[str, Tensor] = {}
-        for start in range(0, len(batch), self.chunk):
-            part = slice(start, start + self.chunk)
-            share = self._tensor(batch.share[part])
-            for losses in self._rounds(batch, part, features, weight):
-                taught = (losses["loss"] * share).sum()
-                if taught.requires_grad:  # what moves may play no part in these prompts
-                    taught.backward()
-                for name, values in losses.items():
-                    sums[name] = sums.get(name, torch.zeros((), device=self.device)) + (values.detach() * share).sum()
-        means = {name: float(value) for name, value in sums.items()}
+        for batch in [batches] if isinstance(batches, Batch) else batches:
+            whole, prompts = whole + batch.whole, prompts + len(batch)
+            for found in self._pieces(batch) if len(batch) else ():
+                sums = {name: sums[name] + value if sums else value for name, value in found.items()}
+        if prompts == 0:
+            return {"prompts": 0}
+        totals = torch.stack(list(sums.values())).tolist()
+        means = {name: total / whole for name, total in zip(sums, totals, strict=True)}
         if not np.isfinite(means["loss"]):
             if self.config.on_nan == "skip":
                 return None
@@ -100,13 +107,52 @@ class Trainer:
                 where="lr",
                 fix="a smaller lr, a longer warm-up, or clip_norm=1; the epochs finished before are kept",
             )
+        self._gradients.put(divisor=whole)
+        lr = self.learning_rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self._moving, self.config.clip_norm)
         self.optimizer.step()
         if self._averaged:
             with torch.no_grad():
                 torch._foreach_lerp_(self._averaged, self._moving, 1 - self.config.ema)
-        return means
+        return {**means, "prompts": prompts}
+
+    def _pieces(self, batch: Batch) -> Iterator[dict[str, Tensor]]:
+        """Add a batch to the gradient, chunk by chunk; for each, the sums of the losses by name."""
+        features = {name: as_float32(self._tensor(values)) for name, values in batch.features.items()}
+        weight = self._tensor(batch.weight)
+        start = 0
+        while start < len(batch):
+            part = slice(start, min(start + self.chunk, len(batch)))
+            try:
+                with self._gradients.piece():
+                    sums = self._teach(batch, part, features, weight)
+            except torch.OutOfMemoryError as error:
+                if part.stop - start == 1:
+                    fix = "device='cpu', or a GPU with more memory"
+                    raise RunError(f"no memory for a single prompt: {error}", where=self.device.type, fix=fix) from None
+                self.chunk = (part.stop - start) // 2
+            else:
+                start = part.stop
+                yield sums
+                continue
+            torch.cuda.empty_cache()  # not in the except clause, whose error holds on to what failed
+            say(f"out of memory: the step goes on in chunks of {self.chunk} prompts")
+
+    def _teach(self, batch: Batch, part: slice, features: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
+        """Take some prompts backward: the sums of their losses, each with its share, by name."""
+        share = self._tensor(batch.share[part])
+        sums: dict[str, Tensor] = {}
+        for losses in self._rounds(batch, part, features, weight):
+            taught = (losses["loss"] * share).sum()
+            if taught.requires_grad:  # what moves may play no part in these prompts
+                taught.backward()
+            for name, values in losses.items():
+                total = (values.detach() * share).sum()
+                sums[name] = sums[name] + total if name in sums else total
+        return sums
 
     def losses(self, batch: Batch) -> NDArray[np.float32]:
         """``(P,)`` float32 losses of a batch's prompts, training nothing."""

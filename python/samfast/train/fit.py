@@ -15,7 +15,7 @@ from samfast.models.sam import Sam
 from samfast.models.segmenter import TorchSegmenter
 from samfast.progress import Stopwatch, bar
 from samfast.train.balance import Balance
-from samfast.train.batches import Read, epoch_batches
+from samfast.train.batches import Read, epoch_batches, grouped
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
 from samfast.train.folder import RunFolder
@@ -43,7 +43,7 @@ def fit(
     Raises:
         RunError: the loss diverged; the best weights so far are kept.
     """
-    steps_per_epoch = -(-len(train) // config.batch_size)
+    steps_per_epoch = -(-len(train) // (config.batch_size * config.accumulate))
     trainer = Trainer(sam, config, steps_per_epoch=steps_per_epoch, device=device, precision=precision)
     regime = get_regime(config.regime)
     balance = Balance.over(config.balance, (visible(dataset.target(sample)) for sample in train))
@@ -111,20 +111,22 @@ def _train_epoch(
     step = (epoch - 1) * trainer.steps_per_epoch
     with bar(f"epoch {epoch}/{config.epochs}", len(samples)) as running:
         spec = trainer.sam.spec
-        for batch in epoch_batches(dataset, samples, read, config, spec, epoch=epoch, balance=balance):
-            if len(batch):
-                try:
-                    means = trainer.step(batch, step)
-                except RunError as error:
-                    raise RunError(f"epoch {epoch}: {error.what}", where=error.where, fix=error.fix) from None
-                if means is None:
-                    skipped += 1
-                else:
-                    for name, value in means.items():
-                        sums[name] = sums.get(name, 0.0) + value * len(batch)
-                    prompts += len(batch)
+        batches = epoch_batches(dataset, samples, read, config, spec, epoch=epoch, balance=balance)
+        for together in grouped(batches, config.accumulate):
+            try:
+                means = trainer.step(together, step)
+            except RunError as error:
+                raise RunError(f"epoch {epoch}: {error.what}", where=error.where, fix=error.fix) from None
+            if means is None:
+                skipped += 1
+            else:
+                count = int(means.pop("prompts"))
+                for name, value in means.items():
+                    sums[name] = sums.get(name, 0.0) + value * count
+                prompts += count
             step += 1
-            running.advance(len(batch.weight), loss=sums.get("loss", 0.0) / max(prompts, 1))
+            images = sum(len(batch.weight) for batch in together)
+            running.advance(images, loss=sums.get("loss", 0.0) / max(prompts, 1))
     if prompts == 0 and skipped:
         raise RunError(f"epoch {epoch}: no step had a finite loss", where="lr", fix="a smaller lr, or clip_norm=1")
     if prompts == 0:

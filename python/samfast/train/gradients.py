@@ -1,0 +1,53 @@
+"""The gradient of an update, added up piece by piece: chunks of prompts, batches, processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Gradients:
+    """What some parameters' gradients sum up to.
+
+    A parameter that no piece reaches has no gradient, which is not the same as one of zeros: an optimizer leaves it
+    alone, weight decay and momentum included.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self._parameters = parameters
+        self._sums: list[Tensor | None] = [None] * len(parameters)
+
+    def clear(self) -> None:
+        """Start over."""
+        self._sums = [None] * len(self._parameters)
+        self._drop()
+
+    @contextmanager
+    def piece(self) -> Iterator[None]:
+        """Add what the block takes backward; none of it if the block raises."""
+        self._drop()
+        try:
+            yield
+            for index, parameter in enumerate(self._parameters):
+                before, found = self._sums[index], parameter.grad
+                if before is None or found is None:
+                    self._sums[index] = before if found is None else found
+                else:
+                    before += found
+        finally:
+            self._drop()
+
+    def put(self, divisor: float) -> None:
+        """Leave the sums, divided, where an optimizer looks for them: in ``parameter.grad``."""
+        known = [total for total in self._sums if total is not None]
+        if known:
+            torch._foreach_div_(known, divisor)
+        for parameter, total in zip(self._parameters, self._sums, strict=True):
+            parameter.grad = total
+
+    def _drop(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
