@@ -39,3 +39,5 @@ def test_what_they_reproduce() -> None:
     assert TrainConfig.make("medsam", model="vit_b").loss.iou == 0
     assert get_regime(TrainConfig.make("sam", model="vit_b").regime).corrections == 10
     assert TrainConfig.make("sam", model="vit_b", regime="box").regime == "box"
+    fine = {recipe for recipe in RECIPES if TrainConfig.make(recipe, model="vit_b").loss_frame == "model"}
+    assert fine == {"finestsam", "lightning-sam", "medsam"}  # these scale logits up before they take the loss
