@@ -1,4 +1,4 @@
-"""Resident memory of training with many cached images and with few: ``python benches/cache_memory.py 100 100000``.
+"""Resident memory of training with many cached images and with few: ``python benches/cache_memory.py``.
 
 Tiny images, masks and features: what is measured is the index of the cache, the data set's, and what reads ahead.
 """
@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from contenders.machine import describe
 from PIL import Image
+from results import RESULTS, table, write_section
 from synthetic import write_cache
 
 from samfast.data import load_dataset
@@ -89,17 +91,23 @@ def measure(count: int) -> float:
 
 
 def main() -> None:
-    """Print the figures."""
+    """Measure, and write the section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("counts", type=int, nargs="*", default=[100, 100_000])
     parser.add_argument("--train", type=int, help="measure this process")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     if options.train is not None:
         with tempfile.TemporaryDirectory() as folder:
             print(train(Path(folder), options.train))
         return
+    rows = []
     for count in options.counts:
-        print(f"{count:>8} images: {measure(count):.0f} MB resident")
+        rows.append([str(count), f"{measure(count):.0f} MB"])
+        print(*rows[-1], sep="  ", flush=True)
+    head = f"## Memory of training, by cached images\n\n{describe('cpu', 1)}."
+    note = f"Resident after {STEPS} steps; images, masks and features are tiny, so that the indices are what grows."
+    write_section(options.results, "cache-memory", f"{head} {note}\n\n{table(['images', 'resident'], rows)}")
 
 
 if __name__ == "__main__":
