@@ -1,7 +1,7 @@
 """The cache beside its peers, 2 MiB rows in random order: ``pytest benches/test_cache.py --benchmark-only``.
 
 Every contender fills the same batch buffer with the same rows; what it read is compared before anything is timed. The
-rows are noise, which no codec makes smaller.
+rows are noise, which no codec makes smaller. Reads that come from the disk are those of ``cold_reads.py``.
 """
 
 from __future__ import annotations
@@ -156,14 +156,6 @@ def test_rows_that_are_checked(benchmark: Any, setting: Setting, who: str) -> No
     check(setting, read)
     benchmark.group = "warm, checked now"
     benchmark.pedantic(read, setup=setting.forget_checks, rounds=15)
-
-
-@pytest.mark.parametrize("who", ["samfast", "pread"])
-def test_rows_that_come_from_the_disk(benchmark: Any, setting: Setting, who: str) -> None:
-    read = getattr(setting, who)
-    check(setting, read)
-    benchmark.group = "cold"
-    benchmark.pedantic(read, setup=setting.forget_pages, rounds=8)
 
 
 ROW_BYTES_SMALL = 64

@@ -373,6 +373,15 @@ def test_the_comparisons_of_training_run(script, options, tmp_path) -> None:
     assert "0." in page.read_text()
 
 
+@pytest.mark.slow
+def test_reads_from_the_disk_are_measured(tmp_path: Path) -> None:
+    pytest.importorskip("zarr", reason="the cache's peers are in the extra [bench]")
+    page = tmp_path / "RESULTS.md"
+    command = [sys.executable, BENCHES / "cold_reads.py", "--rounds", "2", "--results", page]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    assert "| pread, 4 threads |" in page.read_text()
+
+
 def test_caches_of_noise_are_caches(tmp_path: Path) -> None:
     from synthetic import write_cache
 
