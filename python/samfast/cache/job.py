@@ -301,7 +301,8 @@ class _Encoding:
 
     def _say_result(self, seconds: float) -> None:
         if self._encoded:
-            say(f"  encoded {self._encoded} images in {in_time(seconds)}")
+            what = "images" if self._views.count == 1 else "views"
+            say(f"  encoded {self._encoded} {what} in {in_time(seconds)}")
         if self._bad:
             say(f"  left out {len(self._bad)} images that cannot be decoded: {_listed(self._bad)}")
 
