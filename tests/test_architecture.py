@@ -40,6 +40,7 @@ RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 DELEGATES = {
     ("train/run.py", "evaluation"),
     ("train/run.py", "predictions"),
+    ("train/run.py", "export"),
     ("runtime/bundle.py", "evaluation"),
     ("runtime/bundle.py", "predictions"),
 }

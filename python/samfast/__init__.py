@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from samfast.cache import EmbeddingCache, cache_embeddings, merge, prune
     from samfast.data import Dataset, load_dataset
     from samfast.evaluation import Report, evaluate
-    from samfast.export import export_checkpoint, export_decoder, export_huggingface, export_onnx
+    from samfast.export import export_checkpoint, export_decoder, export_huggingface, export_onnx, push_to_hub
     from samfast.pipeline import quickstart, tune
     from samfast.predictions import predict
     from samfast.runtime import OnnxBundle, OnnxPredictor
@@ -40,6 +40,7 @@ _HOME = {
     "merge": "cache",
     "predict": "predictions",
     "prune": "cache",
+    "push_to_hub": "export",
     "quickstart": "pipeline",
     "train_decoder": "train",
     "tune": "pipeline",
@@ -64,6 +65,7 @@ __all__ = [
     "merge",
     "predict",
     "prune",
+    "push_to_hub",
     "quickstart",
     "train_decoder",
     "tune",

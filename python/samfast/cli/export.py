@@ -21,11 +21,17 @@ from samfast.cli.options import Verb, checkpoint_option, out_option, overwrite_o
     show_default=True,
     help="An ONNX bundle; segment_anything's checkpoint; the decoder alone; a transformers folder.",
 )
+@click.option("--push", metavar="USER/NAME", help="Publish it on the Hugging Face hub, with --format hf.")
+@click.option("--private", is_flag=True, help="For its owner alone, with --push.")
 @out_option
 @overwrite_option
-def export(model: str, kind: str, **options: Any) -> None:
+def export(model: str, kind: str, push: str | None, private: bool, **options: Any) -> None:
     """Export a run, or a base model, as what others load; it predicts the same masks."""
-    if kind == "onnx":
+    if push is not None:
+        if kind != "hf" or options["out"] is not None:
+            raise click.UsageError("--push takes --format hf, and no --out")
+        click.echo(samfast.push_to_hub(model, push, private=private, checkpoint=options["checkpoint"]))
+    elif kind == "onnx":
         click.echo(samfast.export_onnx(model, **options).path)
     else:
         write = {"pth": samfast.export_checkpoint, "decoder": samfast.export_decoder, "hf": samfast.export_huggingface}

@@ -7,6 +7,8 @@ from typing import Any
 
 from samfast.export.source import Source
 
+SPLIT_ORIGINS = {"given": "in the sets that the data came with", "automatic": "split automatically"}
+
 
 def model_card(source: Source) -> str:
     """Markdown with the front matter that the Hugging Face hub reads."""
@@ -21,13 +23,16 @@ def model_card(source: Source) -> str:
         "",
         f"* **Prompts**: trained on `{config['regime']}`; {_contract(source)}",
         f"* **Data**: {run['target_kind']} masks of {', '.join(source.classes) or 'objects'};"
-        f" annotations `{run['annotation_hash'][:16]}`; images {_sets(source.images)}",
+        f" images {_sets(source.images)}, {SPLIT_ORIGINS[run['split_origin']]}",
+        f"* **Annotations**: SHA-256 `{run['annotation_hash']}`",
         f"* **Recipe**: `{config['recipe']}`, lr {config['lr']:g}, {config['epochs']} epochs, seed {config['seed']};"
         f" epoch {run['epoch']} was the best on the validation set",
         "",
         "| validation | before | after |",
         "| --- | --: | --: |",
         *(f"| {name} | {before:.3f} | {after:.3f} |" for name, before, after in _figures(source.metrics, run["epoch"])),
+        "",
+        *_test_table(source.report),
         "",
         "<details><summary>settings</summary>",
         "",
@@ -39,6 +44,23 @@ def model_card(source: Source) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _test_table(report: dict[str, Any] | None) -> list[str]:
+    """Zero-shot and tuned on the test set."""
+    if report is None:
+        return ["It was not judged on a test set."]
+    asked = report["asked"]
+    lines = [line for line in report["summary"] if line["role"] in ("zero-shot", "tuned")]
+    return [
+        f"| test ({asked['images']} images, {asked['objects']} objects) | prompt | IoU | Dice |",
+        "| --- | --- | --: | --: |",
+        *(
+            f"| {line['model']} ({line['role']}) | {line['prompt']} | {line['mean']['iou']:.3f} | "
+            f"{line['mean']['dice']:.3f} |"
+            for line in lines
+        ),
+    ]
 
 
 def _contract(source: Source) -> str:

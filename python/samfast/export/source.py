@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class Source:
         run: what the fine-tune was; None for a base model.
         images: of the fine-tune, by set.
         metrics: of the fine-tune, a dict an epoch.
+        report: of an evaluation of the fine-tune on its test set, as ``report.json`` has it; None if there is none.
     """
 
     sam: Sam
@@ -38,6 +40,7 @@ class Source:
     run: dict[str, Any] | None = None
     images: dict[str, int] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    report: dict[str, Any] | None = None
 
     def place(self, out: str | Path | None, suffix: str) -> Path:
         """``out``, or the default place with a suffix."""
@@ -79,10 +82,25 @@ def open_source(model: Run | Sam | str | Path, checkpoint: str | Path | None) ->
             "config": run.record["config"],
             "annotation_hash": dataset["annotation_hash"],
             "target_kind": dataset["target_kind"],
+            "split_origin": dataset["split_origin"],
         },
         images={split: len(names) for split, names in dataset["splits"].items()},
         metrics=run.metrics,
+        report=_read_report(run),
     )
+
+
+def _read_report(run: Run) -> dict[str, Any] | None:
+    """The report in the run's folder, if it judges these weights on the test set."""
+    try:
+        report: dict[str, Any] = json.loads((run.path / "report.json").read_text(encoding="utf-8"))
+        judges = any(
+            each["kept_epoch"] == run.selected_epoch and each["config"] == run.record["config"]
+            for each in report["models"]
+        )
+        return report if judges and report["asked"]["on"] == "test" else None
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _open_run(path: str | Path) -> Run:

@@ -214,6 +214,12 @@ class Run:
 
         return predict(self, images, **options)
 
+    def push_to_hub(self, repo: str, **options: Any) -> str:
+        """Publish the run; see :func:`samfast.push_to_hub`."""
+        from samfast.export import push_to_hub
+
+        return push_to_hub(self, repo, **options)
+
 
 def is_run(path: Path) -> bool:
     """Whether a folder holds a run, finished or not."""
