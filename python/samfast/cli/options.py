@@ -164,6 +164,13 @@ training_options = section(
     click.option("--batch-size", type=click.IntRange(1), help="Images a step, instead of the recipe's."),
     click.option("--views", type=click.IntRange(1), help="Encoded views of each image to train on, in turn: 1."),
     augment_option,
+    click.option(
+        "--log",
+        "callbacks",
+        multiple=True,
+        type=click.Choice(["tensorboard", "wandb", "mlflow"]),
+        help="Where figures and pictures go as well (repeatable).",
+    ),
 )
 prompts_option = click.option(
     "--prompts",

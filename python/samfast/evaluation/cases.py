@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image
 
 from samfast.data import Dataset
 from samfast.data.types import Sample
-from samfast.inference.draw import overlay
+from samfast.inference.pictures import shrink_image, small_overlay
 from samfast.masks import Masks
 from samfast.prompts import Prompts
 
@@ -151,32 +151,6 @@ class _Pictures:
 
 def picture(image: NDArray[np.uint8], masks: Masks, prompts: Prompts) -> bytes:
     """A JPEG of masks and prompts, original frame, on an ``(h, w, 3)`` uint8 thumbnail of their image."""
-    height, width = image.shape[:2]
-    scale = np.array([width / masks.width, height / masks.height])
-    small = replace(
-        prompts,
-        points=((prompts.points + 0.5) * scale - 0.5).astype(np.float32),
-        boxes=((prompts.boxes + 0.5) * np.tile(scale, 2) - 0.5).astype(np.float32),
-    )
     buffer = io.BytesIO()
-    drawn = overlay(image, shrink_masks(masks, height, width), 0.45, small)
-    Image.fromarray(drawn).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(small_overlay(image, masks, prompts)).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
-
-
-def shrink_image(image: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
-    """An ``(H, W, 3)`` uint8 image with its longest side brought down to ``longest_px``; smaller ones stay."""
-    small = Image.fromarray(image)
-    small.thumbnail((longest_px, longest_px), Image.Resampling.BOX)
-    return np.array(small)
-
-
-def shrink_masks(masks: Masks, height: int, width: int) -> Masks:
-    """Masks resampled to ``height x width`` pixels: foreground where half of a pixel's area was; one at a time."""
-    if (masks.height, masks.width) == (height, width) or len(masks) == 0:
-        return masks if len(masks) else Masks.empty(height, width)
-    small = []
-    for index in range(len(masks)):
-        whole = Image.fromarray(masks[index].numpy()[0].astype(np.uint8) * 255)
-        small.append(np.asarray(whole.resize((width, height), Image.Resampling.BOX)) >= 128)
-    return Masks.from_numpy(np.stack(small))

@@ -8,9 +8,10 @@ from samfast.train.config import TrainConfig
 from samfast.train.run import Run
 
 if TYPE_CHECKING:
+    from samfast.train.callbacks import Callback
     from samfast.train.loop import train_decoder
 
-__all__ = ["Run", "TrainConfig", "train_decoder"]
+__all__ = ["Callback", "Run", "TrainConfig", "train_decoder"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +20,8 @@ def __getattr__(name: str) -> Any:
         from samfast.train.loop import train_decoder
 
         return train_decoder
+    if name == "Callback":
+        from samfast.train.callbacks import Callback
+
+        return Callback
     raise AttributeError(f"module 'samfast.train' has no attribute {name!r}")

@@ -16,13 +16,17 @@ from samfast.models.segmenter import TorchSegmenter
 from samfast.progress import Stopwatch, bar
 from samfast.train.balance import Balance
 from samfast.train.batches import Read, epoch_batches, grouped
+from samfast.train.callbacks import Callbacks
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
 from samfast.train.folder import RunFolder
+from samfast.train.pictures import pictured, validation_pictures
 from samfast.train.regimes import get_regime
 from samfast.train.targets import visible
 from samfast.train.validation import validate
 from samfast.train.views import EpochViews
+
+NOBODY = Callbacks()
 
 
 def fit(
@@ -37,11 +41,12 @@ def fit(
     *,
     device: torch.device,
     precision: str,
+    callbacks: Callbacks = NOBODY,
 ) -> None:
     """Train ``sam`` in place, from the last epoch that ``folder`` holds to the end, and leave the run in it.
 
     Raises:
-        RunError: the loss diverged; the best weights so far are kept.
+        RunError: the loss diverged, or a callback failed; the best weights so far are kept.
     """
     steps_per_epoch = -(-len(train) // (config.batch_size * config.accumulate))
     trainer = Trainer(sam, config, steps_per_epoch=steps_per_epoch, device=device, precision=precision)
@@ -50,18 +55,27 @@ def fit(
     segmenter = TorchSegmenter(sam, regime.contract, device=device)
     metrics: list[dict[str, Any]] = []
     journal = folder.journal
+    shown_val = pictured(val, callbacks.pictures)
 
     def finish_epoch(*, epoch: int, **line: Any) -> None:
         metrics.append({"epoch": epoch, **line})
+        is_judged = epoch % config.eval_interval == 0 or epoch == config.epochs
         with trainer.averaged():
-            if epoch % config.eval_interval == 0 or epoch == config.epochs:
+            if is_judged:
                 watch = Stopwatch()
                 judged = validate(segmenter, dataset, val, read, regime.kinds, seed=config.seed)
                 trainer.judged.append(judged["val_iou"])
                 metrics[-1] |= {**judged, "val_seconds": round(watch.seconds, 3)}
             is_best = folder.save_weights(sam.decoder_state(), metrics)
+            pictures = (
+                validation_pictures(segmenter, dataset, shown_val, read, regime.kinds, seed=config.seed)
+                if is_judged and shown_val
+                else {}
+            )
         folder.save_epoch(sam.decoder_state(), trainer.state(), metrics)
         journal.say(_line(metrics[-1], config.epochs, is_best=is_best))
+        if is_judged:
+            callbacks.validation(step=epoch * steps_per_epoch, epoch=epoch, line=metrics[-1], pictures=pictures)
 
     done = folder.progress()
     if done is not None:
@@ -70,18 +84,23 @@ def fit(
         metrics += done.metrics
         journal.say(f"continuing after epoch {done.epoch} of {config.epochs}")
     try:
-        if done is None:
-            finish_epoch(epoch=0, loss=None, lr=None, seconds=0.0)
-        for epoch in range(len(metrics), config.epochs + 1):
-            if config.patience and len(trainer.judged) - 1 - np.argmax(trainer.judged) >= config.patience:
-                journal.say(
-                    f"no better for {config.patience} judgements in a row: the run ends after epoch {epoch - 1}"
+        with callbacks.watching(folder, config.to_dict(), step=max(len(metrics) - 1, 0) * steps_per_epoch):
+            if done is None:
+                finish_epoch(epoch=0, loss=None, lr=None, seconds=0.0)
+            for epoch in range(len(metrics), config.epochs + 1):
+                if config.patience and len(trainer.judged) - 1 - np.argmax(trainer.judged) >= config.patience:
+                    journal.say(
+                        f"no better for {config.patience} judgements in a row: the run ends after epoch {epoch - 1}"
+                    )
+                    break
+                watch = Stopwatch()
+                shown = views.shown(train, epoch=epoch)
+                trained = _train_epoch(
+                    trainer, dataset, shown, read, config, epoch=epoch, balance=balance, callbacks=callbacks
                 )
-                break
-            watch = Stopwatch()
-            shown = views.shown(train, epoch=epoch)
-            trained = _train_epoch(trainer, dataset, shown, read, config, epoch=epoch, balance=balance)
-            finish_epoch(epoch=epoch, **trained, seconds=round(watch.seconds, 3))
+                finish_epoch(epoch=epoch, **trained, seconds=round(watch.seconds, 3))
+            folder.finish(metrics)
+            journal.note("finished")
     except KeyboardInterrupt:
         journal.say(
             f"interrupted in epoch {len(metrics)} of {config.epochs}; {folder.path} holds what was finished before."
@@ -91,8 +110,6 @@ def fit(
     except SamfastError as error:
         journal.note(f"error: {error}")
         raise
-    folder.finish(metrics)
-    journal.note("finished")
 
 
 def _train_epoch(
@@ -104,6 +121,7 @@ def _train_epoch(
     *,
     epoch: int,
     balance: Balance,
+    callbacks: Callbacks,
 ) -> dict[str, float]:
     """One pass over the train set: the mean over prompts of the loss and its parts, and the last learning rate."""
     sums: dict[str, float] = {}
@@ -124,6 +142,8 @@ def _train_epoch(
                 for name, value in means.items():
                     sums[name] = sums.get(name, 0.0) + value * count
                 prompts += count
+                if count:
+                    callbacks.step(step=step + 1, epoch=epoch, values={**means, "lr": trainer.learning_rate(step)})
             step += 1
             images = sum(len(batch.weight) for batch in together)
             running.advance(images, loss=sums.get("loss", 0.0) / max(prompts, 1))

@@ -22,9 +22,11 @@ from samfast.models.precision import pick_precision
 from samfast.models.sam import Sam
 from samfast.models.segmenter import pick_device
 from samfast.progress import say
+from samfast.train.callbacks import Callback
 from samfast.train.config import TrainConfig
 from samfast.train.fit import fit
 from samfast.train.folder import check_out, claim, differences, numbered
+from samfast.train.loggers import to_callbacks
 from samfast.train.record import run_record
 from samfast.train.run import Run, is_run
 from samfast.train.views import EpochViews, recipe_in, recipe_name
@@ -51,6 +53,7 @@ def train_decoder(
     device: str | None = None,
     overwrite: bool = False,
     keep_finished: bool = False,
+    callbacks: Sequence[Callback | str] = (),
     **settings: Any,
 ) -> Run:
     """Train a model's prompt encoder and mask decoder from cached embeddings.
@@ -88,6 +91,8 @@ def train_decoder(
         overwrite: replace the run in ``out``.
         keep_finished: give back the run in ``out``, or under the default name, that is finished and had the same
             arguments.
+        callbacks: what is told of the run, see :class:`~samfast.train.callbacks.Callback`; ``"tensorboard"``,
+            ``"wandb"`` and ``"mlflow"`` name the :mod:`~samfast.train.loggers`.
         **settings: any other field of :class:`~samfast.train.config.TrainConfig`.
 
     Returns:
@@ -99,8 +104,10 @@ def train_decoder(
         StaleCacheError: the cache is of another model or checkpoint.
         CacheError: the cache lacks images of the data.
         OutputExistsError: ``out`` holds another run, a finished one, or something else.
-        RunError: the loss diverged, or the disk is full; what was finished is kept.
+        RunError: the loss diverged, a callback failed, or the disk is full; what was finished is kept.
+        RuntimeUnavailableError: the package of a logger is not installed.
     """
+    told = to_callbacks(callbacks)
     place = None
     if isinstance(cache, str | Path):
         place = Path(cache).expanduser()
@@ -165,19 +172,24 @@ def train_decoder(
     with folder.held():
         folder.begin()
         folder.journal.say(f"run: {folder.path}")
-        fit(folder, sam, dataset, shown, train, val, read, config, device=compute, precision=precision)
+        fit(folder, sam, dataset, shown, train, val, read, config, device=compute, precision=precision, callbacks=told)
     return Run(folder.path)
 
 
 def check_training(
-    dataset: Dataset | None, *, out: str | Path | None = None, recipe: str | Path = "default", **settings: Any
+    dataset: Dataset | None,
+    *,
+    out: str | Path | None = None,
+    recipe: str | Path = "default",
+    callbacks: Sequence[Callback | str] = (),
+    **settings: Any,
 ) -> TrainConfig:
     """Everything that can be known to be wrong before an image is encoded.
 
     Args:
         dataset: to train on; None where it is not open yet.
         out: the run's folder.
-        recipe: as :func:`train_decoder` takes it.
+        recipe, callbacks: as :func:`train_decoder` takes them.
         **settings: fields of :class:`~samfast.train.config.TrainConfig`; None leaves the recipe's.
 
     Returns:
@@ -187,7 +199,9 @@ def check_training(
         ConfigError: a setting is not allowed.
         DataError: there is nothing to train on, or nothing to judge on.
         OutputExistsError: ``out`` holds something that is no run.
+        RuntimeUnavailableError: the package of a logger is not installed.
     """
+    to_callbacks(callbacks)
     config = TrainConfig.make(recipe, **{**settings, "augment": recipe_name(settings.get("augment"))})
     pick_precision(config.precision, pick_device(config.device))
     check_out(out)
