@@ -156,8 +156,8 @@ training_options = section(
     ),
     click.option(
         "--regime",
-        help="Prompts to train on: point, box, center, points:3,1, several joined by + or &, clicks:8, sam;"
-        " point+box where the recipe names none.",
+        help="Prompts to train on: point, box, center, points:3,1, several joined by + or &, clicks:8, sam,"
+        " csv:FILE; point+box where the recipe names none.",
     ),
     click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's."),
     click.option("--lr", type=float, help="Learning rate, instead of the recipe's."),

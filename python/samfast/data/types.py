@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samfast.masks import Masks
+from samfast.prompts import Prompts
 
 TargetKind = Literal["instance", "component", "class"]
 """What one mask stands for: an annotated object, a connected piece of a class mask, or all of a class in the image."""
@@ -61,6 +62,7 @@ class Target:
         ids: ``N`` annotation ids.
         ignore: one mask of the pixels that take part in no loss, metric or prompt.
         kind: what one mask stands for.
+        given: for each object the prompts that a file asks for it with, on image 0; None where no file does.
     """
 
     masks: Masks
@@ -68,13 +70,15 @@ class Target:
     ids: tuple[str, ...]
     ignore: Masks
     kind: TargetKind
+    given: tuple[Prompts, ...] | None = None
 
     def select(self, index: NDArray[np.integer]) -> Target:
         """The objects at ``(K,)`` indices, in their order; the target itself if these are all of them."""
         if np.array_equal(index, np.arange(len(self.masks))):
             return self
         ids = tuple(self.ids[int(each)] for each in index)
-        return replace(self, masks=self.masks[index], classes=self.classes[index], ids=ids)
+        given = None if self.given is None else tuple(self.given[int(each)] for each in index)
+        return replace(self, masks=self.masks[index], classes=self.classes[index], ids=ids, given=given)
 
 
 @dataclass(frozen=True)

@@ -103,19 +103,22 @@ def evaluate(
                 marks.append(_row(sample, name, "ceiling" if name == SINGLE_COMPONENT else "floor", NO_PROMPT, counts))
         for kind in kinds:
             specs = {each.segmenter.spec for each in contenders}
-            asked = {spec: evaluation_prompts(kind, target, sample, spec, seed=seed) for spec in specs}
+            truth = prompt_kind(kind).askable(target, sample)
+            if len(truth.masks) == 0:
+                continue
+            asked = {spec: evaluation_prompts(kind, truth, sample, spec, seed=seed) for spec in specs}
             answers = []
             for each in contenders:
                 embedding = each.encoder.embedding(sample, dataset)
                 prediction = segment(each.segmenter, embedding, asked[each.segmenter.spec], selection=selection)
-                counts = overlap_counts(prediction.masks, target.masks, target.ignore)
+                counts = overlap_counts(prediction.masks, truth.masks, truth.ignore)
                 row = _row(sample, each.label, each.role, kind, counts, float(prediction.scores.mean()))
                 rows.append(row)
                 answers.append(Answer(each.label, prediction.masks, row.iou))
-            worst.see(kind, sample, target.masks, asked[contenders[0].segmenter.spec], answers)
+            worst.see(kind, sample, truth.masks, asked[contenders[0].segmenter.spec], answers)
     if not rows:
         raise DataError(
-            f"every object of the {split} set lies in the ignored regions",
+            f"every object of the {split} set lies in the ignored regions, or is not asked for",
             where=dataset.root,
             fix="judge on another set",
         )

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from samfast.export.source import Source
+from samfast.inference.prompt_kinds import label_of
 
 SPLIT_ORIGINS = {"given": "in the sets that the data came with", "automatic": "split automatically"}
 
@@ -21,7 +22,7 @@ def model_card(source: Source) -> str:
         f"`{source.sam.name}`, its prompt encoder and mask decoder fine-tuned with samfast on embeddings of its image",
         "encoder, which is that of the base model.",
         "",
-        f"* **Prompts**: trained on `{config['regime']}`; {_contract(source)}",
+        f"* **Prompts**: trained on `{label_of(config['regime'])}`; {_contract(source)}",
         f"* **Data**: {run['target_kind']} masks of {', '.join(source.classes) or 'objects'};"
         f" images {_sets(source.images)}, {SPLIT_ORIGINS[run['split_origin']]}",
         f"* **Annotations**: SHA-256 `{run['annotation_hash']}`",
@@ -37,7 +38,7 @@ def model_card(source: Source) -> str:
         "<details><summary>settings</summary>",
         "",
         "```json",
-        json.dumps(config, indent=2, ensure_ascii=False),
+        json.dumps({**config, "regime": label_of(config["regime"])}, indent=2, ensure_ascii=False),
         "```",
         "",
         "</details>",

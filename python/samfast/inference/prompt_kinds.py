@@ -11,6 +11,8 @@
 ``box~P%``              each of its sides moved by noise of P % of its length, at most 20 px (SAM, appendix A)
 ``mask~P%``             the mask as logits, moved and stretched as its box is by ``box~P%``
 ``KIND&KIND``           both in one prompt, as in ``center&box``
+``csv:PATH``            what a CSV or JSON file asks, see :mod:`samfast.inference.given`; objects it does not ask for
+                        are left out
 ======================  ================================================================================
 """
 
@@ -20,13 +22,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samfast.data.types import Target
+from samfast.data.types import Sample, Target
 from samfast.errors import ConfigError
 from samfast.frames import Frame
+from samfast.inference.given import Given, draw_given, read_given
 from samfast.masks import Masks
 from samfast.prompts import (
     NEGATIVE,
@@ -49,7 +53,12 @@ Draw = Callable[[Target, Frame, Keys], Prompts]
 """``N`` objects, none of them empty or under ignored pixels, the frame of their image, and ``(N,)`` keys, to ``N``
 prompts on image 0, original frame."""
 
-NAMES = "point, points:K,M, center, center@S, centroid-inside, farthest, box, box~P%, mask~P%, or several joined by &"
+NAMES = (
+    "point, points:K,M, center, center@S, centroid-inside, farthest, box, box~P%, mask~P%, several joined by &,"
+    " or csv:PATH"
+)
+GIVEN = "csv:"
+"""What the name of a file's prompts begins with."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +68,23 @@ class PromptKind:
     Attributes:
         name: what it is called.
         draw: makes its prompts.
-        is_one_point: whether a prompt is a lone point, which may mean more than one object.
+        is_one_point: whether every prompt is a lone point, which may mean more than one object.
+        given: the file that gives them; None where they are drawn.
     """
 
     name: str
     draw: Draw
     is_one_point: bool = False
+    given: Given | None = None
+
+    @property
+    def may_be_one_point(self) -> bool:
+        """Whether some prompts are a lone point; a file may hold such and others."""
+        return self.is_one_point if self.given is None else True in self.given.kinds
+
+    def askable(self, target: Target, sample: Sample) -> Target:
+        """The objects of an image that this kind asks for, as :attr:`draw` takes them: all, but for those of a file."""
+        return target if self.given is None else self.given.attach(target, sample)
 
 
 def prompt_kind(name: str) -> PromptKind:
@@ -76,6 +96,8 @@ def prompt_kind(name: str) -> PromptKind:
     Raises:
         ConfigError: there is none.
     """
+    if name.startswith(GIVEN):
+        return _given(name)
     kinds = [_term(term.strip(), name) for term in name.split("&")]
     if len(kinds) == 1:
         return kinds[0]
@@ -84,6 +106,20 @@ def prompt_kind(name: str) -> PromptKind:
         return reduce(_joined, (kind.draw(target, frame, keys) for kind in kinds))
 
     return PromptKind(name, both)
+
+
+def label_of(name: str) -> str:
+    """The name of a kind without the folders of its file.
+
+    >>> label_of("csv:/home/me/prompts.csv"), label_of("box")
+    ('csv:prompts.csv', 'box')
+    """
+    return f"{GIVEN}{Path(name.removeprefix(GIVEN)).name}" if name.startswith(GIVEN) else name
+
+
+def _given(name: str) -> PromptKind:
+    given = read_given(name.removeprefix(GIVEN))
+    return PromptKind(name, lambda target, _, keys: draw_given(target, keys), given.kinds == {True}, given)
 
 
 def _term(term: str, name: str) -> PromptKind:

@@ -18,7 +18,8 @@ def evaluation_prompts(kind: str, target: Target, sample: Sample, spec: Preproce
 
     Args:
         kind: see :mod:`samfast.inference.prompt_kinds`.
-        target: the objects, original frame. None of them may be empty, or lie under ignored pixels.
+        target: the objects, original frame. None of them may be empty, or lie under ignored pixels, and the kind asks
+            for all of them, see :meth:`~samfast.inference.prompt_kinds.PromptKind.askable`.
         sample: the image they are on.
         spec: of the model that is asked; masks alone depend on it.
         seed: of the draw.

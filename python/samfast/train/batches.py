@@ -103,7 +103,7 @@ def make_batch(
     counts = [np.zeros(0, np.float32)]
     frames = [spec.frame(*shown_size(sample)) for sample in samples]
     for index, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
-        target = visible(shown_target(dataset, sample))
+        target = regime.askable(visible(shown_target(dataset, sample)), sample)
         objects = choose_objects(target, sample, seed=config.seed, epoch=epoch, at_most=config.max_prompts)
         soft, weight = soft_targets(target.masks[objects], target.ignore, grid.frame(*shown_size(sample)))
         weights.append(weight)

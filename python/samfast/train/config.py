@@ -12,6 +12,7 @@ from typing import Any
 import tomli_w
 
 from samfast.errors import ConfigError, choices
+from samfast.inference.prompt_kinds import GIVEN
 from samfast.models.architecture import MODEL_NAMES
 from samfast.train.balance import BALANCES
 from samfast.train.objective import Objective, to_objective
@@ -107,7 +108,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _one_of("model", self.model, MODEL_NAMES)
-        get_regime(self.regime)
+        if get_regime(self.regime).given is not None and self.views > 1:
+            raise ConfigError(
+                f"views={self.views}: the prompts of a file are asked of the images as they are",
+                where="views",
+                fix="views=1, or prompts that are drawn",
+            )
         _one_of("loss_frame", self.loss_frame, LOSS_FRAMES)
         _one_of("balance", self.balance, BALANCES)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -170,6 +176,9 @@ class TrainConfig:
             ConfigError: an unknown recipe, an unknown field, or a value that is not allowed.
         """
         explicit = {name: value for name, value in explicit.items() if value is not None}
+        if str(explicit.get("regime", "")).startswith(GIVEN):
+            file = Path(explicit["regime"].removeprefix(GIVEN)).expanduser().resolve()
+            explicit["regime"] = f"{GIVEN}{file}"
         settings: dict[str, Any] = {"model": explicit.get("model", "tiny"), "regime": "point+box"}
         _one_of("model", settings["model"], MODEL_NAMES)
         if str(recipe) in RECIPES:

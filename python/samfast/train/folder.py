@@ -283,6 +283,7 @@ def _identity(record: dict[str, Any]) -> dict[str, Any]:
     return {
         **settings,
         "precision": record["precision"],
+        "prompts": record.get("prompts"),
         "encoder": record["encoder"]["fingerprint"],
         "decoder": record["encoder"]["decoder"],
         "annotations": record["dataset"]["annotation_hash"],

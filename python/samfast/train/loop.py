@@ -15,6 +15,7 @@ from samfast.cache.format import CACHE_JSON
 from samfast.data import Dataset, load_dataset
 from samfast.data.types import Sample, Split
 from samfast.errors import CacheError, DataError, StaleCacheError
+from samfast.inference.prompt_kinds import label_of
 from samfast.models.allocator import keep_heap
 from samfast.models.checkpoints import load_model
 from samfast.models.fingerprint import encoder_fingerprint_parts
@@ -26,8 +27,10 @@ from samfast.train.callbacks import Callback
 from samfast.train.config import TrainConfig
 from samfast.train.fit import fit
 from samfast.train.folder import check_out, claim, differences, numbered
+from samfast.train.given import asked_for, check_given
 from samfast.train.loggers import to_callbacks
 from samfast.train.record import run_record
+from samfast.train.regimes import get_regime
 from samfast.train.run import Run, is_run
 from samfast.train.views import EpochViews, recipe_in, recipe_name
 from samfast.views import Recipe
@@ -100,7 +103,7 @@ def train_decoder(
 
     Raises:
         ConfigError: a setting is not allowed.
-        DataError: there is nothing to train on, or nothing to judge on.
+        DataError: there is nothing to train on, or nothing to judge on, or a file of prompts asks for none of it.
         StaleCacheError: the cache is of another model or checkpoint.
         CacheError: the cache lacks images of the data.
         OutputExistsError: ``out`` holds another run, a finished one, or something else.
@@ -135,6 +138,10 @@ def train_decoder(
     precision = pick_precision(config.precision, compute)
     dataset = data if isinstance(data, Dataset) else load_dataset(data)
     train, val = labelled(dataset, "train"), labelled(dataset, "val")
+    given = get_regime(config.regime).given
+    if given is not None:
+        check_given(given, dataset)
+        train, val = (asked_for(given, dataset, each) for each in (train, val))
     if cache is None:
         cache = cache_embeddings(
             dataset,
@@ -153,7 +160,7 @@ def train_decoder(
 
     sam = cache.decoder()
     record = run_record(config, dataset, shown, sam, checkpoint, precision=precision, device=compute)
-    default = Path("runs") / f"{dataset.root.resolve().name}-{config.model}-{config.regime}"
+    default = Path("runs") / f"{dataset.root.resolve().name}-{config.model}-{label_of(config.regime)}"
     if keep_finished and not overwrite:
         found = finished_run([Path(out).expanduser()] if out is not None else numbered(default), record)
         if found is not None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from samfast.data import Dataset
 from samfast.data.types import Sample
 from samfast.inference.pictures import shrink_image, small_overlay
+from samfast.inference.prompt_kinds import prompt_kind
 from samfast.inference.prompt_sets import evaluation_prompts
 from samfast.inference.segmenter import Embedding, Segmenter, segment
 from samfast.train.batches import Read
@@ -48,12 +49,16 @@ def validation_pictures(
     found = {}
     for sample in samples:
         target = visible(dataset.target(sample))
-        target = target.select(np.arange(min(len(target.masks), MOST_OBJECTS)))
         image = shrink_image(dataset.image(sample), LONGEST_PX)
         embedding = Embedding(read([sample]), (segmenter.spec.frame(*sample.size),))
-        panes = [image, small_overlay(image, target.masks)]
+        panes = [image, small_overlay(image, target.masks[:MOST_OBJECTS])]
         for kind in kinds:
-            prompts = evaluation_prompts(kind, target, sample, segmenter.spec, seed=seed)
+            asked = prompt_kind(kind).askable(target, sample)
+            asked = asked.select(np.arange(min(len(asked.masks), MOST_OBJECTS)))
+            if len(asked.masks) == 0:
+                panes.append(image)
+                continue
+            prompts = evaluation_prompts(kind, asked, sample, segmenter.spec, seed=seed)
             panes.append(small_overlay(image, segment(segmenter, embedding, prompts).masks, prompts))
         gap = np.full((image.shape[0], GAP_PX, 3), 255, np.uint8)
         found[sample.name] = np.concatenate([part for pane in panes for part in (gap, pane)][1:], axis=1)

@@ -42,7 +42,7 @@ def run_record(
         precision: of the training step.
         device: of the training step.
     """
-    cache = views.cache
+    cache, regime = views.cache, get_regime(config.regime)
     with torch.device("meta"):
         encoder = Sam(get_architecture(config.model)).image_encoder
     assert encoder is not None
@@ -55,7 +55,8 @@ def run_record(
         architecture=asdict(sam.architecture),
         preprocess=sam.spec.to_dict(),
         regime=config.regime,
-        contract=get_regime(config.regime).contract.to_dict(),
+        contract=regime.contract.to_dict(),
+        prompts=None if regime.given is None else regime.given.sha256,
         config=config.to_dict(),
         precision=precision,
         device=str(device),

@@ -4,6 +4,7 @@
 ``KIND``       a prompt kind, see :mod:`samfast.inference.prompt_kinds`; ``box`` means ``box~10%``, a box with SAM's
                noise, and ``mask`` means ``mask~10%``
 ``A+B``        one of the kinds, each equally likely, mixed across objects
+``csv:PATH``   the prompts of a file, as they are; judged by the same file. Its objects alone take part
 ``clicks:N``   ``point+box``, and the answer corrected by a click, asked again, and so on: N questions, 8 by default
 ``sam``        SAM's schedule: ``point+box``, 8 clicks, and 2 times the last answer alone, the one at a random place
                among the clicks and the other at the end (Kirillov et al., 2023, appendix A)
@@ -24,7 +25,8 @@ from samfast.data.types import Sample, Target
 from samfast.errors import ConfigError
 from samfast.frames import Frame
 from samfast.inference.contract import MULTIMASK, SINGLE, OutputContract
-from samfast.inference.prompt_kinds import Keys, PromptKind, prompt_kind
+from samfast.inference.given import Given
+from samfast.inference.prompt_kinds import GIVEN, Keys, PromptKind, prompt_kind
 from samfast.prompts import Prompts, concatenate, draw_keys
 
 _CHOICE, _FIRST_PROMPT = 0, 1
@@ -59,11 +61,18 @@ class Regime:
     @property
     def contract(self) -> OutputContract:
         """The tokens it teaches: all four on single points, token 0 on others, none on prompts it never draws."""
-        lone = [kind.is_one_point for kind in self.alternatives]
-        return OutputContract(
-            one_point=SINGLE + MULTIMASK if any(lone) else (),
-            other=SINGLE if self.corrections or not all(lone) else (),
-        )
+        lone = any(kind.may_be_one_point for kind in self.alternatives)
+        others = self.corrections > 0 or not all(kind.is_one_point for kind in self.alternatives)
+        return OutputContract(one_point=SINGLE + MULTIMASK if lone else (), other=SINGLE if others else ())
+
+    @property
+    def given(self) -> Given | None:
+        """The file that gives its prompts; None where they are drawn."""
+        return self.alternatives[0].given
+
+    def askable(self, target: Target, sample: Sample) -> Target:
+        """The objects of an image that it asks for."""
+        return self.alternatives[0].askable(target, sample)
 
     def draw(self, target: Target, frame: Frame, keys: Keys) -> Prompts:
         """A first prompt for each object; arguments and result are those of a prompt kind."""
@@ -96,6 +105,8 @@ def get_regime(name: str) -> Regime:
         if asked < 1:
             raise ConfigError(f"{name!r} asks nothing", where="regime", fix="clicks:1 or more")
         return Regime(name, first.alternatives, first.kinds, corrections=asked - 1, is_sam=name == "sam")
+    if name.startswith(GIVEN):
+        return Regime(name, (prompt_kind(name),), (name,))
     drawn = ["&".join(NOISE.get(term, term) for term in kind.split("&")) for kind in name.split("+")]
     try:
         alternatives = tuple(prompt_kind(kind) for kind in drawn)

@@ -10,6 +10,7 @@ from samfast.cache.loader import AHEAD
 from samfast.data import Dataset
 from samfast.data.parallel import prefetch
 from samfast.data.types import Sample, Target
+from samfast.inference.prompt_kinds import label_of, prompt_kind
 from samfast.inference.prompt_sets import evaluation_prompts
 from samfast.inference.segmenter import Embedding, Segmenter, segment
 from samfast.metrics import overlap_counts, scores
@@ -27,27 +28,32 @@ def validate(
         dataset: that the samples are of.
         samples: with at least one object each.
         read: where embeddings come from.
-        kinds: see :mod:`samfast.inference.prompt_kinds`.
+        kinds: see :mod:`samfast.inference.prompt_kinds`; named in the figures as
+            :func:`~samfast.inference.prompt_kinds.label_of` has it.
         seed: of the prompts.
 
     Returns:
         ``val_iou_<kind>`` and ``val_dice_<kind>``, the mean over images of the mean over an image's objects, at
         original resolution outside the ignored region; and ``val_iou``, the mean over kinds.
     """
-    found: dict[str, list[float]] = {f"val_{metric}_{kind}": [] for metric in ("iou", "dice") for kind in kinds}
+    names = {kind: label_of(kind) for kind in kinds}
+    found: dict[str, list[float]] = {
+        f"val_{metric}_{each}": [] for metric in ("iou", "dice") for each in names.values()
+    }
 
     def load(sample: Sample) -> tuple[Sample, Target, Embedding]:
         embedding = Embedding(read([sample]), (segmenter.spec.frame(*sample.size),))
         return sample, visible(dataset.target(sample)), embedding
 
     for sample, target, embedding in prefetch(load, samples, threads=AHEAD, ahead=AHEAD):
-        if len(target.masks) == 0:
-            continue
         for kind in kinds:
-            prompts = evaluation_prompts(kind, target, sample, segmenter.spec, seed=seed)
+            asked = prompt_kind(kind).askable(target, sample)
+            if len(asked.masks) == 0:
+                continue
+            prompts = evaluation_prompts(kind, asked, sample, segmenter.spec, seed=seed)
             masks = segment(segmenter, embedding, prompts).masks
-            values = scores(overlap_counts(masks, target.masks, target.ignore))
+            values = scores(overlap_counts(masks, asked.masks, asked.ignore))
             for metric in ("iou", "dice"):
-                found[f"val_{metric}_{kind}"].append(float(values[metric].mean()))
+                found[f"val_{metric}_{names[kind]}"].append(float(values[metric].mean()))
     means = {name: float(np.mean(values)) for name, values in found.items()}
-    return {"val_iou": float(np.mean([means[f"val_iou_{kind}"] for kind in kinds])), **means}
+    return {"val_iou": float(np.mean([means[f"val_iou_{each}"] for each in names.values()])), **means}
