@@ -39,7 +39,7 @@ for line in sys.stdin:
 """
 FILES = ["best.safetensors", "last.safetensors", "checkpoints/*"]
 SETTINGS = {
-    "epochs": 3, "batch_size": 2, "max_prompts": 2, "regime": "clicks:2", "lr": 1e-3, "seed": 3, "keep": 2,
+    "epochs": 5, "batch_size": 2, "max_prompts": 2, "regime": "clicks:2", "lr": 1e-3, "seed": 3, "keep": 2,
     "device": "cpu", "ema": 0.5, "callbacks": ["tensorboard"],
 }  # fmt: skip
 
@@ -53,17 +53,22 @@ class Server:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment,
         )  # fmt: skip
 
-    def train(self, *, kill_after: float | None, **arguments: Any) -> tuple[int, float]:
-        """Train in a child; its wait status, and how long it lived."""
+    def train(self, *, kill_after: tuple[int, float] | None = None, **arguments: Any) -> int:
+        """Train in a child, killed so many lines of its log and so many seconds later; its wait status."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(arguments), file=self._process.stdin, flush=True)
-        child, start = int(self._process.stdout.readline()), time.monotonic()
+        log = Path(arguments["out"]) / "run.log"
+        told = lines(log)
+        child = int(self._process.stdout.readline())
         if kill_after is not None:
-            time.sleep(kill_after)
+            until = time.monotonic() + 60
+            while lines(log) < told + kill_after[0] and time.monotonic() < until:
+                time.sleep(0.002)
+            time.sleep(kill_after[1])
             with suppress(ProcessLookupError):  # it was faster
                 os.kill(child, signal.SIGKILL)
-        return int(self._process.stdout.readline()), time.monotonic() - start
+        return int(self._process.stdout.readline())
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -82,23 +87,24 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def test_kills_at_random_moments(server: Server, scenes: Path, cache: Any, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     arguments = {"data": str(scenes), "cache": str(cache.path), **SETTINGS}
-    status, seconds = server.train(kill_after=None, out=str(tmp_path / "whole"), **arguments)
+    status = server.train(out=str(tmp_path / "whole"), **arguments)
     assert status == 0, (tmp_path / "server.log").read_text()
     whole = Run(tmp_path / "whole")
 
-    moments, folder = random.Random(11), tmp_path / "killed"
+    epoch_seconds = max(line["seconds"] + line["val_seconds"] for line in whole.metrics)
+    moments, folder = random.Random(), tmp_path / "killed"
     killed, epochs = 0, set()
-    for _ in range(12):
-        status, _ = server.train(kill_after=moments.uniform(0.1, 0.6) * seconds, out=str(folder), **arguments)
+    while killed < 5:
+        moment = moments.choice([1, 2, 2, 3]), moments.uniform(0, epoch_seconds)
+        status = server.train(kill_after=moment, out=str(folder), **arguments)
         if status == 0:
             break
         assert os.WTERMSIG(status) == signal.SIGKILL, (tmp_path / "server.log").read_text()
         killed += 1
         if (folder / "training_metrics.json").exists():  # what a tool reads at this moment
             epochs.add(json.loads((folder / "training_metrics.json").read_text())["last"]["epoch"])
-        if killed == 5:
-            status, _ = server.train(kill_after=None, out=str(folder), **arguments)
-            break
+    if status != 0:
+        status = server.train(out=str(folder), **arguments)
     assert status == 0, (tmp_path / "server.log").read_text()
     assert killed >= 2
     assert epochs, "the kills found the run at work"
@@ -117,6 +123,10 @@ def test_kills_at_random_moments(server: Server, scenes: Path, cache: Any, tmp_p
     summary = json.loads((folder / "training_metrics.json").read_text())
     assert (summary["state"], summary["epochs"]) == ("finished", again.metrics)
     assert (folder / "run.log").read_text().count("run: ") >= 2
+
+
+def lines(log: Path) -> int:
+    return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
 def content(path: Path) -> tuple[dict[str, bytes], dict[str, str]]:

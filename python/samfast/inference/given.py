@@ -145,7 +145,7 @@ def _object_of(prompt: Prompt, target: Target, boxes: NDArray[np.float32]) -> in
     if prompt.box is not None:
         overlap = _iou(np.array(prompt.box, np.float64), boxes.astype(np.float64))
         value *= np.where(overlap >= LEAST_IOU, overlap, 0.0)
-    best = np.flatnonzero(value == value.max(initial=0.0)) if value.any() else []
+    best = np.flatnonzero((value == value.max(initial=0.0)) & (value > 0))
     return int(best[0]) if len(best) == 1 else None
 
 
