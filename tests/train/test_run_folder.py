@@ -18,7 +18,7 @@ from samfast.evaluation import evaluate
 from samfast.export import export_decoder
 from samfast.train import Run, train_decoder
 from samfast.train.engine import Trainer
-from samfast.train.folder import RunFolder
+from samfast.train.folder import RunFolder, differences
 
 SETTINGS = {"epochs": 4, "batch_size": 3, "max_prompts": 2, "device": "cpu", "lr": 1e-3, "regime": "box", "seed": 3}
 
@@ -166,6 +166,13 @@ def test_the_log_says_why_a_run_ended(dataset, cache, tmp_path, monkeypatch) -> 
     assert "error: epoch 1: the loss became nan" in (tmp_path / "run" / "run.log").read_text()
     assert json.loads((tmp_path / "run" / "training_metrics.json").read_text())["state"] == "training"
     assert Run(tmp_path / "run", which="last").selected_epoch == 0
+
+
+def test_a_class_map_that_changed_is_named(run) -> None:
+    changed = json.loads(json.dumps(run.record))
+    changed["dataset"]["classes"] = ["water"]
+    assert differences(run.record, changed) == [("classes", ["foreground"], ["water"])]
+    assert differences(run.record, run.record) == []
 
 
 def test_an_average_of_weights_is_what_is_kept(dataset, cache, tmp_path) -> None:

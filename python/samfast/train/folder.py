@@ -286,6 +286,7 @@ def _identity(record: dict[str, Any]) -> dict[str, Any]:
         "prompts": record.get("prompts"),
         "encoder": record["encoder"]["fingerprint"],
         "decoder": record["encoder"]["decoder"],
+        "classes": record["dataset"]["classes"],
         "annotations": record["dataset"]["annotation_hash"],
         "splits": record["dataset"]["splits"],
     }
