@@ -29,6 +29,7 @@ ORDER = [
     {"train"},
     {"artifacts"},
     {"evaluation"},
+    {"sweeps"},
     {"predictions"},
     {"export"},
     {"pipeline"},

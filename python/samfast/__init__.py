@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from samfast.pipeline import quickstart, tune
     from samfast.predictions import predict
     from samfast.runtime import OnnxBundle, OnnxPredictor
+    from samfast.sweeps import Sweep, sweep
     from samfast.train import Run, train_decoder
 
 try:
@@ -29,6 +30,7 @@ _HOME = {
     "OnnxPredictor": "runtime",
     "Report": "evaluation",
     "Run": "train",
+    "Sweep": "sweeps",
     "cache_embeddings": "cache",
     "evaluate": "evaluation",
     "export_checkpoint": "export",
@@ -42,6 +44,7 @@ _HOME = {
     "prune": "cache",
     "push_to_hub": "export",
     "quickstart": "pipeline",
+    "sweep": "sweeps",
     "train_decoder": "train",
     "tune": "pipeline",
     "verify": "artifacts",
@@ -54,6 +57,7 @@ __all__ = [
     "OnnxPredictor",
     "Report",
     "Run",
+    "Sweep",
     "cache_embeddings",
     "evaluate",
     "export_checkpoint",
@@ -67,6 +71,7 @@ __all__ = [
     "prune",
     "push_to_hub",
     "quickstart",
+    "sweep",
     "train_decoder",
     "tune",
     "verify",

@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from samfast.cli import artifacts, cache, data, evaluate, export, predict, train, tune
+from samfast.cli import artifacts, cache, data, evaluate, export, predict, sweep, train, tune
 from samfast.errors import SamfastError, explain_missing
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
 
-CONTINUES = {"cache", "train", "tune", "quickstart"}
+CONTINUES = {"cache", "train", "sweep", "tune", "quickstart"}
 """The verbs that go on where they were interrupted."""
 
 
@@ -48,24 +48,36 @@ def _run(arguments: Sequence[str] | None) -> Any:
         raise explain_missing(error) from None
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+SECTIONS = {
+    "Everything at once": (tune.tune, tune.quickstart),
+    "Stage by stage": (data.data, cache.cache, train.train, evaluate.evaluate, predict.predict, export.export),
+    "Which settings are best": (sweep.sweep,),
+    "What is there": (artifacts.info, artifacts.verify, cache.merge, cache.prune),
+}
+"""The verbs, as the help lists them."""
+
+
+class Verbs(click.Group):
+    """A group whose help lists the verbs in :data:`SECTIONS`."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections, the verbs of all of them in one column."""
+        room = formatter.width - 6 - max(map(len, self.commands))
+        longest = max(self.commands, key=len)
+        for title, verbs in SECTIONS.items():
+            with formatter.section(title):
+                lines = [(str(verb.name).ljust(len(longest)), verb.get_short_help_str(room)) for verb in verbs]
+                formatter.write_dl(lines)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="samfast")
 def cli() -> None:
-    """Encode every image once, train the Segment Anything decoder from disk, know whether it worked, ship it."""
+    """Encode every image once, train the Segment Anything decoder from disk, know whether it worked, ship it.
+
+    Try `samfast quickstart`, then `samfast data FOLDER` and `samfast tune FOLDER` on images of your own.
+    """
 
 
-for command in (
-    data.data,
-    cache.cache,
-    train.train,
-    evaluate.evaluate,
-    predict.predict,
-    export.export,
-    tune.tune,
-    tune.quickstart,
-    artifacts.info,
-    artifacts.verify,
-    cache.merge,
-    cache.prune,
-):
+for command in (verb for verbs in SECTIONS.values() for verb in verbs):
     cli.add_command(command)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from samfast.data.dataset import Dataset, load_dataset
+from samfast.data.folds import make_folds
 from samfast.errors import DataError
 
 _TOLD = ("classes", "merge", "limit", "target", "group", "seed", "max_bad", "strict")
@@ -29,4 +30,8 @@ def open_again(root: str | Path, options: Mapping[str, Any]) -> Dataset:
             fix="open it with load_dataset(..., group=...) and pass it as data=",
         )
     dataset = load_dataset(root, **{name: options[name] for name in _TOLD if name in options})
-    return dataset.split(**options["split"]) if "split" in options else dataset
+    if "split" in options:
+        dataset = dataset.split(**options["split"])
+    if fold := options.get("fold"):
+        dataset = make_folds(dataset, fold["count"], seed=fold["seed"])[fold["number"]]
+    return dataset

@@ -34,6 +34,8 @@ Place = int
 class Store:
     """An append-only file of one-dimensional arrays, safe to use from threads, gone with the process.
 
+    Pickled, it takes all it holds along: another process gets a file of its own.
+
     >>> store = Store()
     >>> place = store.put(np.arange(3), np.zeros(0, np.uint32))
     >>> [array.tolist() for array in store.get(place)]
@@ -44,6 +46,13 @@ class Store:
         self._file = tempfile.TemporaryFile(prefix="samfast-", buffering=0)  # noqa: SIM115 - lives as long as the store
         self._lock = threading.Lock()
         self._end = 0
+
+    def __getstate__(self) -> bytes:
+        return self._read(0, self._end)
+
+    def __setstate__(self, content: bytes) -> None:
+        Store.__init__(self)
+        self._end = self._file.write(content)
 
     def put(self, *arrays: NDArray[Any]) -> Place:
         """Append arrays; what comes back finds them again.
