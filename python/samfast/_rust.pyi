@@ -4,7 +4,8 @@ A batch of ``N`` masks is ``counts`` ``(R,)`` uint32, the runs of all masks one 
 background first), and ``offsets`` ``(N + 1,)`` int64, where each mask's runs begin; or packed, ``words``
 ``(N, H, ceil(W / 64))`` uint64: row-major, the lowest bit is the leftmost pixel, zeros beyond the width. Arrays must be
 C-contiguous. Every function checks its input: ValueError names the item, TypeError the dtype. The GIL is released while
-a kernel runs, and signal handlers run between two items; do not write to the arrays meanwhile.
+a kernel runs, and signal handlers run between two items; do not write to the arrays meanwhile. Polygons come as lists of
+lists of flat lists; what else a polygon may be, ``convert`` makes an array of, given the indices of object and polygon.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,7 @@ _I64 = NDArray[np.int64]
 _I32 = NDArray[np.int32]
 _U64 = NDArray[np.uint64]
 _F64 = NDArray[np.float64]
+_Convert = Callable[[ArrayLike, int, int], _F64]
 _Rule = Literal["coco", "pixel-center", "opencv"]
 _Pixels = NDArray[np.uint8] | NDArray[np.bool_]
 _Rle = tuple[_U32, _I64]
@@ -73,9 +75,6 @@ def distance_transform(
     border: bool,
     out: NDArray[np.float64] | NDArray[np.float32],
 ) -> None: ...
-def flatten_polygons(
-    objects: Sequence[Sequence[ArrayLike]], convert: Callable[[ArrayLike, int, int], _F64]
-) -> tuple[_F64, _I64, _I64]: ...
 def jitter_boxes(
     boxes: NDArray[np.float64], keys: NDArray[np.uint64], ratio: float, max_px: float, height: int, width: int
 ) -> NDArray[np.float64]: ...
@@ -110,25 +109,23 @@ def overlap_counts(
     out: _I64 | None = None,
 ) -> _I64: ...
 def polygons_to_bits(
-    coords: _F64,
-    polygon_offsets: _I64,
-    object_offsets: _I64,
+    objects: Sequence[Sequence[ArrayLike]],
+    convert: _Convert,
     height: int,
     width: int,
     rule: _Rule = "coco",
     out: _U64 | None = None,
 ) -> _U64: ...
 def polygons_to_masks(
-    coords: _F64,
-    polygon_offsets: _I64,
-    object_offsets: _I64,
+    objects: Sequence[Sequence[ArrayLike]],
+    convert: _Convert,
     height: int,
     width: int,
     rule: _Rule = "coco",
     out: _Pixels | None = None,
 ) -> NDArray[np.uint8]: ...
 def polygons_to_rle(
-    coords: _F64, polygon_offsets: _I64, object_offsets: _I64, height: int, width: int, rule: _Rule = "coco"
+    objects: Sequence[Sequence[ArrayLike]], convert: _Convert, height: int, width: int, rule: _Rule = "coco"
 ) -> _Rle: ...
 def rle_area(counts: _U32, offsets: _I64) -> _I64: ...
 def rle_area_average(

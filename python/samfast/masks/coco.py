@@ -108,4 +108,4 @@ def call_on_polygons(
     choice("rule", rule, ("coco", "pixel-center", "opencv"))
     size = mask_size(height, width, DataError)
     with kernel_errors(DataError, "objects"):
-        return kernel(*_rust.flatten_polygons(objects, polygon_coords), *size, rule, *out)
+        return kernel(objects, polygon_coords, *size, rule, *out)

@@ -13,6 +13,8 @@ from samfast import _rust
 from samfast.checks import instance, kernel_errors, mask_size
 from samfast.errors import ConfigError, DataError
 
+_COUNTS, _OFFSETS = np.dtype(np.uint32), np.dtype(np.int64)
+
 
 @dataclass(frozen=True, eq=False)
 class RunLengths:
@@ -37,16 +39,12 @@ class RunLengths:
     offsets: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        for name, side in zip(("height", "width"), mask_size(self.height, self.width, DataError), strict=True):
-            object.__setattr__(self, name, side)
-        for name, dtype in (("counts", np.uint32), ("offsets", np.int64)):
-            array = instance(name, getattr(self, name), np.ndarray)
-            if array.dtype != dtype or array.ndim != 1:
-                what = (
-                    f"{name} is {array.dtype} of shape {array.shape}, expected {np.dtype(dtype).name} of one dimension"
-                )
-                raise DataError(what, where=name)
-        ends = self.offsets[[0, -1]].tolist() if len(self.offsets) else []
+        height, width = mask_size(self.height, self.width, DataError)
+        object.__setattr__(self, "height", height)
+        object.__setattr__(self, "width", width)
+        _check_array("counts", self.counts, _COUNTS)
+        _check_array("offsets", self.offsets, _OFFSETS)
+        ends = [self.offsets.item(0), self.offsets.item(-1)] if len(self.offsets) else []
         if ends != [0, len(self.counts)]:
             raise DataError(
                 f"offsets run from {ends}, expected from 0 to {len(self.counts)}, the length of counts", where="offsets"
@@ -110,6 +108,13 @@ class RunLengths:
                 where="other",
                 fix="same size, and as many masks or one",
             )
+
+
+def _check_array(name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> None:
+    instance(name, array, np.ndarray)
+    if array.dtype != dtype or array.ndim != 1:
+        what = f"{name} is {array.dtype} of shape {array.shape}, expected {dtype.name} of one dimension"
+        raise DataError(what, where=name)
 
 
 def call(kernel: Callable[..., Any], masks: RunLengths, *options: Any) -> Any:

@@ -304,6 +304,14 @@ pub(crate) fn unpack_row<L: Lanes>(lanes: L, words: &[u64], row: &mut [u8]) {
     }
 }
 
+/// As [`unpack_row`] over zeros, of which it leaves those be that stay.
+#[inline(always)]
+pub(crate) fn unpack_marked<L: Lanes>(lanes: L, words: &[u64], row: &mut [u8]) {
+    for (bytes, word) in row.chunks_mut(WORD).zip(words.chunks(1)).filter(|(_, word)| word[0] != 0) {
+        unpack_row(lanes, word, bytes);
+    }
+}
+
 /// The positions of the bits of a word that are set, rising.
 #[inline(always)]
 pub(crate) fn ones(mut word: u64) -> impl Iterator<Item = usize> {

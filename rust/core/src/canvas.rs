@@ -1,6 +1,6 @@
 //! A rectangle of an image as packed rows: drawn by toggling the pixels that differ from the one above.
 
-use crate::bits::{WORD, unpack_row};
+use crate::bits::{WORD, unpack_marked, unpack_row};
 use crate::error::{Error, Result};
 use crate::parallel::Pace;
 use crate::rle::Size;
@@ -143,7 +143,12 @@ impl Kernel for Write<'_> {
             let (before, rest) = row.split_at_mut(window.x);
             let (row, after) = rest.split_at_mut(window.width);
             blanks(before);
-            unpack_row(lanes, words, row);
+            if blank {
+                // Pages of memory that nothing is written to are never made.
+                unpack_marked(lanes, words, row);
+            } else {
+                unpack_row(lanes, words, row);
+            }
             blanks(after);
         }
         blanks(after);

@@ -27,24 +27,40 @@ pub(crate) trait Edge: Copy + Send {
 }
 
 /// Every edge of a polygon that crosses a column, in `edges`, in place of what was there.
-#[inline(always)]
 pub(crate) fn gather<E: Edge>(polygon: &[f64], size: Size, edges: &mut Vec<E>) {
-    edges.clear();
-    edges.reserve(polygon.len() / 2);
-    let (points, _) = polygon.as_chunks::<2>();
-    let Some(last) = points.last() else { return };
-    let mut from = E::point(*last);
-    for point in points {
-        let to = E::point(*point);
-        if let Some(edge) = E::new(from, to, size.width()) {
-            edges.push(edge);
+    run(Gather { polygon, size, edges });
+}
+
+struct Gather<'a, E> {
+    polygon: &'a [f64],
+    size: Size,
+    edges: &'a mut Vec<E>,
+}
+
+impl<E: Edge> Kernel for Gather<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        let Self { polygon, size, edges } = self;
+        edges.clear();
+        edges.reserve(polygon.len() / 2);
+        let (points, _) = polygon.as_chunks::<2>();
+        let Some(last) = points.last() else { return };
+        let mut from = E::point(*last);
+        for point in points {
+            let to = E::point(*point);
+            if let Some(edge) = E::new(from, to, size.width()) {
+                edges.push(edge);
+            }
+            from = to;
         }
-        from = to;
     }
 }
 
-/// Call `put` with every crossing of every edge: the column, and the first row below, at most the height.
-pub(crate) fn cross_all<E: Edge>(edges: &[E], size: Size, put: impl FnMut(usize, u32)) {
+/// Call `put` with every crossing of every edge, some columns at once: the first of them, the first row below in each, at
+/// most the height, and how many there are; what follows those means nothing.
+pub(crate) fn cross_all<E: Edge>(edges: &[E], size: Size, put: impl FnMut(usize, &[u32; LANES], usize)) {
     run(Cross { edges, height: size.height() as u32, put });
 }
 
@@ -54,7 +70,7 @@ struct Cross<'a, E, F> {
     put: F,
 }
 
-impl<E: Edge, F: FnMut(usize, u32)> Kernel for Cross<'_, E, F> {
+impl<E: Edge, F: FnMut(usize, &[u32; LANES], usize)> Kernel for Cross<'_, E, F> {
     type Output = ();
 
     #[inline(always)]
@@ -64,9 +80,7 @@ impl<E: Edge, F: FnMut(usize, u32)> Kernel for Cross<'_, E, F> {
             while base <= last {
                 // Not taken apart again by the compiler once it is a vector.
                 let rows = black_box(edge.cross(base, self.height));
-                for (column, &row) in (base..last + 1).zip(&rows) {
-                    (self.put)(column, row);
-                }
+                (self.put)(base, &rows, LANES.min(last + 1 - base));
                 base += LANES;
             }
         }
@@ -74,11 +88,13 @@ impl<E: Edge, F: FnMut(usize, u32)> Kernel for Cross<'_, E, F> {
 }
 
 /// Crossings computed in one step.
-const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 /// Below this magnitude in fifths of a pixel, all terms of a crossing are exact to 2^-33, and divided by a slope of at
 /// least 2^-17 to 2^-16: a row farther than [`CLOSE`] from a whole number of fifths is right.
 const SMALL: i32 = 1 << 17;
 const CLOSE: f64 = 1e-4;
+/// From here on, the bits of a number count ones.
+const WHOLE: f64 = (1_u64 << 52) as f64;
 
 /// An edge in fifths of a pixel, as `rleFrPoly` walks it.
 #[derive(Clone, Copy)]
@@ -94,7 +110,6 @@ impl Coco {
     /// integers, as conversions to them would not become vectors.
     #[inline(always)]
     fn row(v: f64, height: u32) -> u32 {
-        const WHOLE: f64 = (1_u64 << 52) as f64;
         let (v, height) = (if v > 0.0 { v } else { 0.0 }, f64::from(height));
         let row = ((v + 2.0) * 0.2).floor();
         ((if row < height { row } else { height }) + WHOLE).to_bits() as u32
@@ -135,7 +150,8 @@ impl Edge for Coco {
 
     #[inline(always)]
     fn point(vertex: [f64; 2]) -> [i32; 2] {
-        vertex.map(|coordinate| (5.0 * coordinate + 0.5) as i32)
+        // The lower bits of a number around 2^52, as conversions that saturate take several times as long.
+        vertex.map(|coordinate| ((5.0 * coordinate + 0.5).trunc() + 1.5 * WHOLE).to_bits() as i32)
     }
 
     #[inline(always)]

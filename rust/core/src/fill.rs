@@ -63,28 +63,54 @@ pub(crate) fn fill<'a>(polygons: impl Iterator<Item = &'a [f64]>, size: Size, ca
     let height = size.height() as i64;
     edges.retain(|edge| edge.top < height && edge.bottom > 0);
     edges.sort_unstable_by_key(|edge| edge.top);
-    let (mut next, mut active, mut crossings) = (0, Vec::new(), Vec::new());
-    let first = edges.first().map_or(height, |edge| edge.top.max(0));
-    for y in first..height {
-        pace.steps(STEP + active.len())?;
-        active.retain(|&edge: &usize| edges[edge].bottom > y);
-        while edges.get(next).is_some_and(|edge| edge.top <= y) {
-            active.extend((edges[next].bottom > y).then_some(next));
-            next += 1;
+    let mut coming = &edges[..];
+    let mut active: Vec<Active> = Vec::new();
+    let mut y = coming.first().map_or(height, |edge| edge.top.max(0));
+    while y < height {
+        active.retain(|edge| edge.bottom > y);
+        while let [edge, rest @ ..] = coming
+            && edge.top <= y
+        {
+            active.push(Active { x: edge.at(y), step: edge.step, bottom: edge.bottom });
+            coming = rest;
         }
-        crossings.clear();
-        crossings.extend(active.iter().map(|&edge| edges[edge].at(y)));
-        crossings.sort_unstable();
-        for &[left, right] in crossings.as_chunks::<2>().0 {
-            // From the first pixel not left of the one to the last not right of the other.
-            let (left, right) = (left.saturating_add((1 << SHIFT) - 1) >> SHIFT, right >> SHIFT);
-            let (left, right) = (left.max(0), right.min(size.width() as i64 - 1));
-            if left <= right {
-                canvas.set_row(y as usize, left as usize, right as usize);
+        // Up to the next row on which an edge begins or ends.
+        let begins = coming.first().map_or(height, |edge| edge.top);
+        let next = active.iter().fold(begins, |next, edge| next.min(edge.bottom)).min(height);
+        for y in y..next {
+            pace.steps(STEP + active.len())?;
+            sort(&mut active);
+            for [left, right] in active.as_chunks::<2>().0 {
+                // From the first pixel not left of the one to the last not right of the other.
+                let (left, right) = (left.x.saturating_add((1 << SHIFT) - 1) >> SHIFT, right.x >> SHIFT);
+                let (left, right) = (left.max(0), right.min(size.width() as i64 - 1));
+                if left <= right {
+                    canvas.set_row(y as usize, left as usize, right as usize);
+                }
             }
+            active.iter_mut().for_each(|edge| edge.x = edge.x.saturating_add(edge.step));
         }
+        y = next;
     }
     Ok(())
+}
+
+/// An edge that crosses the row: where, by how much that grows from row to row, and the row below its last.
+struct Active {
+    x: i64,
+    step: i64,
+    bottom: i64,
+}
+
+/// From left to right, which they mostly are already.
+fn sort(active: &mut [Active]) {
+    for i in 1..active.len() {
+        let mut place = i;
+        while place > 0 && active[place - 1].x > active[place].x {
+            active.swap(place - 1, place);
+            place -= 1;
+        }
+    }
 }
 
 impl Edge {

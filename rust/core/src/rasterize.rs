@@ -22,6 +22,7 @@ use crate::edges::{Coco, Edge, PixelCenter, cross_all, gather};
 use crate::encode::{Blocks, push_bits};
 use crate::error::Result;
 use crate::fill::{fill, reach};
+use crate::memory::reserve;
 use crate::parallel::fill_items;
 use crate::polygon::Polygons;
 use crate::rle::{MaskBuf, Size};
@@ -86,14 +87,17 @@ fn to_runs<E: Edge>(polygons: Polygons<'_>, size: Size) -> Result<MaskBuf> {
             && let Some(polygon) = parts.next()
         {
             gather(polygon, size, edges);
-            out.push_changes(size.pixels(), collect(edges, size, columns)?);
-            return Ok(());
+            collect(edges, size, columns)?;
+            return out.push_stretches(size.pixels(), columns.len() / 2, |stretches| {
+                columns.each_pair(|start, end| stretches.push(start, end));
+            });
         }
         intervals.clear();
         for polygon in parts {
             gather(polygon, size, edges);
-            let changes = collect(edges, size, columns)?.as_chunks::<2>().0.iter();
-            intervals.extend(changes.filter(|[start, end]| start < end));
+            collect(edges, size, columns)?;
+            reserve(intervals, intervals.len() + columns.len() / 2, size)?;
+            columns.each_pair(|start, end| intervals.extend((start < end).then_some([start, end])));
         }
         // Stable, as that makes use of each polygon's intervals being in order.
         intervals.sort();
@@ -114,15 +118,16 @@ impl<E> Default for Runs<E> {
     }
 }
 
-/// The crossings of one polygon, see [`Columns::sorted`].
-fn collect<'a, E: Edge>(edges: &[E], size: Size, columns: &'a mut Columns) -> Result<&'a [u32]> {
+/// The crossings of one polygon, into `columns`.
+fn collect<E: Edge>(edges: &[E], size: Size, columns: &mut Columns) -> Result<()> {
+    columns.begin(size)?;
     for edge in edges {
         let (first, last) = edge.columns();
-        columns.count(first, last, size);
+        columns.count(first, last);
     }
     columns.open(size)?;
     cross_all(edges, size, columns.sink(size));
-    Ok(columns.sorted())
+    Ok(())
 }
 
 fn to_bits<E: Edge>(polygons: Polygons<'_>, size: Size, out: &mut [u64]) -> Result<()> {
@@ -211,7 +216,9 @@ impl<E: Edge> Part<E> {
     fn unite(&mut self, polygon: &[f64], size: Size, canvas: &mut Canvas<'_>) -> Result<()> {
         let window = canvas.aligned(self.window(polygon, size));
         let mut part = Canvas::blank(window, &mut self.words, size)?;
-        cross_all(&self.edges, size, |column, row| part.toggle(column, row as usize));
+        cross_all(&self.edges, size, |base, rows, count| {
+            (base..).zip(&rows[..count]).for_each(|(column, &row)| part.toggle(column, row as usize));
+        });
         part.descend()?;
         canvas.unite(&part);
         Ok(())

@@ -205,28 +205,28 @@ impl MaskBuf {
         Ok(())
     }
 
-    /// Append one mask of `pixels` pixels that changes at these positions: rising, an even number of them; where one is
-    /// given twice, it changes back.
-    pub(crate) fn push_changes(&mut self, pixels: usize, positions: &[u32]) {
+    /// Append one mask of `pixels` pixels from at most so many stretches of foreground, which `feed` pushes.
+    ///
+    /// # Errors
+    /// [`Error::Room`].
+    #[inline(always)]
+    pub(crate) fn push_stretches(
+        &mut self,
+        pixels: usize,
+        most: usize,
+        feed: impl FnOnce(&mut Stretches<'_>),
+    ) -> Result<()> {
         let first = self.counts.len();
-        self.counts.resize(first + positions.len() + 1, 0);
-        let runs = &mut self.counts[first..];
-        let (mut len, mut written) = (0, 0);
-        for &[start, end] in positions.as_chunks::<2>().0 {
-            if start == written && len > 0 {
-                runs[len - 1] += end - start;
-            } else if start < end {
-                runs[len..len + 2].copy_from_slice(&[start - written, end - start]);
-                len += 2;
-            } else {
-                continue;
-            }
-            written = end;
-        }
+        reserve_runs(&mut self.counts, 2 * most + 1)?;
+        self.counts.resize(first + 2 * most + 1, 0);
+        let mut stretches = Stretches { runs: &mut self.counts[first..], len: 0, written: 0 };
+        feed(&mut stretches);
+        let Stretches { runs, len, written } = stretches;
         runs[len] = pixels as u32 - written;
         let last = usize::from(runs[len] > 0);
         self.counts.truncate(first + len + last);
         self.offsets.push(self.counts.len() as i64);
+        Ok(())
     }
 
     /// Build `count` masks, in parallel if `work` (elementary steps over all of them) is worth it.
@@ -254,6 +254,29 @@ impl MaskBuf {
             all.offsets.extend(part.offsets[1..].iter().map(|offset| base + offset));
         }
         Ok(all)
+    }
+}
+
+/// The runs of one mask as its foreground becomes known.
+pub(crate) struct Stretches<'a> {
+    runs: &'a mut [u32],
+    len: usize,
+    written: u32,
+}
+
+impl Stretches<'_> {
+    /// The next stretch, not before the end of the one before it; maybe touching it, maybe without a pixel.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, start: u32, end: u32) {
+        if start == self.written && self.len > 0 {
+            self.runs[self.len - 1] += end - start;
+        } else if start < end {
+            self.runs[self.len..self.len + 2].copy_from_slice(&[start - self.written, end - start]);
+            self.len += 2;
+        } else {
+            return;
+        }
+        self.written = end;
     }
 }
 

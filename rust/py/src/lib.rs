@@ -33,7 +33,7 @@ mod _rust {
     #[pymodule_export]
     use super::metrics::{boundaries, boundary_counts, overlap_counts, rle_pairwise_iou, surface_distances};
     #[pymodule_export]
-    use super::polygons::{flatten_polygons, polygons_to_bits, polygons_to_masks, polygons_to_rle};
+    use super::polygons::{polygons_to_bits, polygons_to_masks, polygons_to_rle};
     #[pymodule_export]
     use super::prompts::{
         boxes_to_rle, jitter_boxes, logits_to_bits, logits_to_rle, rle_centroid_inside, rle_complement, rle_deepest,
