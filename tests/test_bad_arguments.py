@@ -12,7 +12,8 @@ import pytest
 
 from samfast.distances import distance_transform
 from samfast.errors import ConfigError, DataError, SamfastError
-from samfast.masks import Masks
+from samfast.frames import PreprocessSpec
+from samfast.masks import Masks, logits_to_packed
 from samfast.metrics import (
     bootstrap,
     bootstrap_difference,
@@ -29,6 +30,7 @@ from samfast.metrics import (
     surface_distances,
 )
 from samfast.prompts import (
+    box_prompts,
     center_points,
     centroid_points,
     corrective_clicks,
@@ -38,6 +40,7 @@ from samfast.prompts import (
     mask_logits,
     negative_points,
     point_grid,
+    point_prompts,
     sample_points,
     snap_to_grid,
 )
@@ -48,6 +51,8 @@ MASKS = Masks.from_numpy(PIXELS)
 PACKED = MASKS.packed()
 LOGITS = np.where(PIXELS, 1, -1).astype(np.float32)
 KEYS = draw_keys(0, "image", list("abcd"))
+FRAME = PreprocessSpec(64, 8, 16, (0, 0, 0), (1, 1, 1)).frame(20, 30)
+LOW_RES = np.zeros((1, 16, 16), np.float32)
 SIZE: dict[str, Any] = {"height": 20, "width": 30}
 LOCKED = np.zeros(PIXELS.shape)
 LOCKED.flags.writeable = False
@@ -170,6 +175,15 @@ TABLE: list[tuple[type[SamfastError], str, list[Call], list[Any]]] = [
         [lambda bad: snap_to_grid(bad, 2, **SIZE)],
         ["a", 5, [[1, NAN]], [["1", "2"]], [[1], [1, 2]]],
     ),
+    (DataError, "height", [lambda bad: jitter(MASKS.boxes(), height=bad)], [2**24 + 1]),
+    (DataError, "width", [lambda bad: jitter(MASKS.boxes(), height=1, width=bad)], [2**24 + 1]),
+    (
+        DataError,
+        "points",
+        [point_prompts],
+        [[[1, 2]], [1, 2], 5, None, "a", [[[1, 2, 3]]], [[[1, 2]], [[1]]], np.zeros((2, 2, 2, 2))],
+    ),
+    (DataError, "boxes", [box_prompts], [[1, 2], [[1, 2, 3]], 5, None, "a", [[1, 2, 3, 4], [1]], np.zeros((1, 1, 4))]),
     (ConfigError, "epsilon", [lambda bad: mask_logits(MASKS, None, epsilon=bad)], [0, 0.5, NAN, "a", None]),  # type: ignore[arg-type]
     (
         ConfigError,
@@ -180,9 +194,18 @@ TABLE: list[tuple[type[SamfastError], str, list[Call], list[Any]]] = [
             lambda bad: surface_distances(LOGITS, MASKS, threshold=bad),
             lambda bad: stability_scores(LOGITS, threshold=bad),
         ],
-        [NAN, INF, "0", None, 10**400],
+        [NAN, INF, "0", None, 10**400, 1e300, -3.5e38],
     ),
-    (ConfigError, "offset", [lambda bad: stability_scores(LOGITS, offset=bad)], [-1, NAN, INF, "1", None]),
+    (
+        ConfigError,
+        "threshold",
+        [
+            lambda bad: Masks.from_logits(LOW_RES, FRAME, threshold=bad),
+            lambda bad: logits_to_packed(LOW_RES, FRAME, threshold=bad),
+        ],
+        [NAN, INF, "0", 1e300],
+    ),
+    (ConfigError, "offset", [lambda bad: stability_scores(LOGITS, offset=bad)], [-1, NAN, INF, "1", None, 1e300]),
     (
         ConfigError,
         "width",

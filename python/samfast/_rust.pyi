@@ -3,9 +3,10 @@
 A batch of ``N`` masks is ``counts`` ``(R,)`` uint32, the runs of all masks one after the other (column-major,
 background first), and ``offsets`` ``(N + 1,)`` int64, where each mask's runs begin; or packed, ``words``
 ``(N, H, ceil(W / 64))`` uint64: row-major, the lowest bit is the leftmost pixel, zeros beyond the width. Arrays must be
-C-contiguous. Every function checks its input: ValueError names the item, TypeError the dtype. The GIL is released while
-a kernel runs, and signal handlers run between two items; do not write to the arrays meanwhile. Polygons come as lists of
-lists of flat lists; what else a polygon may be, ``convert`` makes an array of, given the indices of object and polygon.
+C-contiguous. Polygons are lists of lists of flat lists; ``convert`` makes an array of what else a polygon may be, given
+the indices of its object and of itself. Every function checks its input: ValueError names the item, TypeError the
+dtype. The GIL is released while a kernel runs, and signal handlers run between two items; do not write to the arrays
+meanwhile.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from samfast.errors import ConfigError, DataError, SamfastError
 
 T = TypeVar("T")
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @contextmanager
@@ -76,6 +77,19 @@ def finite(name: str, value: Any, *, least: float = -math.inf) -> float:
         limit = "" if least == -math.inf else f" of at least {least:g}"
         raise ConfigError(f"{name} is {reprlib.repr(value)}, expected a finite number{limit}", where=name)
     return float(value)
+
+
+def logit(name: str, value: Any) -> float:
+    """A number that logits, which are float32, can be compared with.
+
+    Raises:
+        ConfigError: another type, NaN, an infinity, or a number beyond those of float32.
+    """
+    number = finite(name, value)
+    if abs(number) > _LARGEST_FLOAT32:
+        what = f"{name} is {reprlib.repr(value)}, expected at most {_LARGEST_FLOAT32:.3g} in magnitude"
+        raise ConfigError(what, where=name)
+    return number
 
 
 def choice(name: str, value: T, options: tuple[Any, ...]) -> T:

@@ -126,6 +126,13 @@ WORK: dict[str, Callable[[int], Callable[[], object]]] = {
         sample_points, Masks.from_numpy(noise(1000, 1000)), np.zeros(1, np.uint64), 300_000 * size
     ),
     "points far apart": lambda size: partial(farthest_points, Masks.from_numpy(noise(500, 500)), 500 * size),
+    "pieces of one": lambda size: huge(size).components,
+    "what two hold": lambda size: partial(huge(size).intersect, huge(size)),
+    "what one holds": lambda size: partial(huge(size).subtract, huge(size)),
+    "a window of one": lambda size: partial(huge(size).crop, 1, 1, 1500 * size - 1, 4999),
+    "outlines of one": lambda size: partial(Masks.from_numpy(noise(500 * size, 1000)).polygons),
+    "strings of one": lambda size: huge(size).rle,
+    "reading one": lambda size: partial(Masks.from_rle, huge(size).rle()),
     "masks of labels": lambda size: partial(from_labels, noise(700 * size, 5000).view(np.uint8)),
 }
 

@@ -126,7 +126,7 @@ class Masks(RunLengths):
 
         Raises:
             DataError: logits of another dtype or shape, or a logit that is not finite; names the map.
-            ConfigError: a ``threshold`` that is not finite.
+            ConfigError: a ``threshold`` that is not finite in float32.
         """
         counts, offsets = call_on_logits(_rust.logits_to_rle, logits, frame, threshold)
         return cls(frame.height, frame.width, counts, offsets)

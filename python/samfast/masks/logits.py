@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samfast import _rust
-from samfast.checks import finite, instance, kernel_errors
+from samfast.checks import instance, kernel_errors, logit
 from samfast.errors import DataError
 from samfast.frames import Frame
 
@@ -31,7 +31,7 @@ def logits_to_packed(
 
     Raises:
         DataError: logits of another dtype or shape, or a logit that is not finite; names the map.
-        ConfigError: a ``threshold`` that is not finite.
+        ConfigError: a ``threshold`` that is not finite in float32.
     """
     return cast("NDArray[np.uint64]", call_on_logits(_rust.logits_to_bits, logits, frame, threshold))
 
@@ -43,7 +43,7 @@ def call_on_logits(
 
     Raises:
         DataError: logits of another dtype or shape, or a logit that is not finite; names the map.
-        ConfigError: a ``threshold`` that is not finite.
+        ConfigError: a ``threshold`` that is not finite in float32.
     """
     spec = instance("frame", frame, Frame).spec
     with kernel_errors(DataError, "logits"):
@@ -54,7 +54,7 @@ def call_on_logits(
             where="logits",
             fix=f"pass float32 of shape (N, {spec.low_res}, {spec.low_res})",
         )
-    threshold = spec.mask_threshold if threshold is None else finite("threshold", threshold)
+    threshold = logit("threshold", spec.mask_threshold if threshold is None else threshold)
     way = (spec.size, *frame.resized, frame.height, frame.width, threshold)
     with kernel_errors(DataError, "logits"):
         return kernel(np.ascontiguousarray(logits), *way)

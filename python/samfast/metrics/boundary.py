@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samfast import _rust
-from samfast.checks import finite, instance, kernel_errors, mask_size
+from samfast.checks import finite, instance, kernel_errors, logit, mask_size
 from samfast.errors import ConfigError, DataError
 from samfast.masks import Masks
 from samfast.metrics.forms import AnyMasks, common_size, read_form
@@ -97,7 +97,7 @@ def boundary_iou(
         DataError: a dtype or shape that is no form of masks, or a logit that is NaN; names the mask.
         ConfigError: sizes or numbers of masks that do not fit, or a ratio or threshold out of range.
     """
-    threshold = finite("threshold", threshold)
+    threshold = logit("threshold", threshold)
     forms = read_form(prediction, "prediction"), read_form(target, "target")
     height, across = common_size(*forms, width=width)
     distance = boundary_width(height, across, dilation_ratio=dilation_ratio)

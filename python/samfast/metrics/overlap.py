@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samfast import _rust
-from samfast.checks import finite, kernel_errors, rows_of_four, writable
+from samfast.checks import finite, kernel_errors, logit, rows_of_four, writable
 from samfast.errors import DataError
 from samfast.metrics.forms import AnyMasks, common_size, read_form
 
@@ -42,10 +42,10 @@ def overlap_counts(
 
     Raises:
         DataError: a dtype or shape that is no form of masks, or a logit that is NaN; names the mask.
-        ConfigError: sizes or numbers of masks that do not fit, a ``threshold`` that is not finite, or an ``out`` that
-            does not fit.
+        ConfigError: sizes or numbers of masks that do not fit, a ``threshold`` that is not finite in float32, or an
+            ``out`` that does not fit.
     """
-    threshold = finite("threshold", threshold)
+    threshold = logit("threshold", threshold)
     forms = read_form(prediction, "prediction"), read_form(target, "target")
     ignored = None if ignore is None else read_form(ignore, "ignore")
     size = common_size(*forms, ignored, width=width)
@@ -108,7 +108,8 @@ def stability_scores(
 
     Source: ``calculate_stability_score`` of ``segment_anything/utils/amg.py``.
     """
-    threshold, offset = finite("threshold", threshold), finite("offset", offset, least=0)
+    threshold, offset = logit("threshold", threshold), finite("offset", offset, least=0)
+    logit("offset", offset + abs(threshold))
     with kernel_errors(DataError, "logits"):
         values = np.asarray(logits)
     if values.dtype != np.float32:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samfast import _rust
-from samfast.checks import choice, finite, kernel_errors, pixel_spacing, reals
+from samfast.checks import choice, kernel_errors, logit, pixel_spacing, reals
 from samfast.errors import ConfigError, DataError
 from samfast.metrics.forms import AnyMasks, common_size, read_form
 
@@ -76,7 +76,7 @@ def surface_distances(
     """
     choice("convention", convention, get_args(Convention))
     choice("empty", empty, get_args(Empty))
-    threshold = finite("threshold", threshold)
+    threshold = logit("threshold", threshold)
     tolerances = np.atleast_1d(reals("tolerance", tolerance, ConfigError))
     if tolerances.ndim != 1 or not (np.isfinite(tolerances) & (tolerances >= 0)).all():
         raise ConfigError(f"tolerance is {tolerance}", where="tolerance", fix="finite numbers of at least 0")

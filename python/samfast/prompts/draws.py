@@ -150,6 +150,9 @@ def jitter_boxes(
     keys = checked_keys(keys, len(boxes))
     limits = (finite("ratio", ratio, least=0), finite("max_px", max_px, least=0))
     size = mask_size(height, width)
+    if max(size) > 2**24:
+        what = f"an image of {size[0]} x {size[1]} pixels (height x width) has a side of more than 2^24 pixels"
+        raise DataError(what, where="height, width")
     with kernel_errors(DataError, "boxes"):
         return _rust.jitter_boxes(boxes, keys, *limits, *size).astype(np.float32)
 

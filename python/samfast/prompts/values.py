@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from samfast.errors import ConfigError
+from samfast.checks import reals, rows_of_four
+from samfast.errors import ConfigError, DataError
 
 POSITIVE = 1
 """Label of a foreground point."""
@@ -68,8 +69,15 @@ class Prompts:
         return Prompts(self.image_index[part], self.points[part], self.labels[part], self.boxes[part], logits)
 
 
-def point_prompts(points: NDArray[np.floating]) -> Prompts:
-    """``(P, N, 2)`` foreground points (x, y), original frame, as ``P`` prompts on image 0."""
+def point_prompts(points: ArrayLike) -> Prompts:
+    """``(P, N, 2)`` foreground points (x, y), original frame, as ``P`` prompts on image 0.
+
+    Raises:
+        DataError: another shape, or what are not numbers.
+    """
+    points = reals("points", points)
+    if points.ndim != 3 or points.shape[2] != 2:
+        raise DataError(f"points have shape {points.shape}, expected (P, N, 2)", where="points")
     num_prompts, num_points = points.shape[:2]
     return Prompts(
         image_index=np.zeros(num_prompts, np.int64),
@@ -79,13 +87,18 @@ def point_prompts(points: NDArray[np.floating]) -> Prompts:
     )
 
 
-def box_prompts(boxes: NDArray[np.floating]) -> Prompts:
-    """``(P, 4)`` inclusive [xmin, ymin, xmax, ymax] boxes, original frame, as ``P`` prompts on image 0."""
+def box_prompts(boxes: ArrayLike) -> Prompts:
+    """``(P, 4)`` inclusive [xmin, ymin, xmax, ymax] boxes, original frame, as ``P`` prompts on image 0.
+
+    Raises:
+        DataError: another shape, or what are not numbers.
+    """
+    boxes = rows_of_four("boxes", boxes)
     return Prompts(
         image_index=np.zeros(len(boxes), np.int64),
         points=np.zeros((len(boxes), 0, 2), np.float32),
         labels=np.zeros((len(boxes), 0), np.int64),
-        boxes=np.asarray(boxes, np.float32),
+        boxes=boxes.astype(np.float32),
     )
 
 

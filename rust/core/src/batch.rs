@@ -1,6 +1,6 @@
 //! Masks in whatever form they come, and the packed rows kernels that do not care ask for.
 
-use crate::bits::{Bits, WORD, check_threshold, mask_count, pack_mask, threshold_row, zeroed};
+use crate::bits::{Bits, WORD, check_threshold, mask_count, pack_at_pace, threshold_row, zeroed};
 use crate::encode::draw;
 use crate::error::{BatchError, Error, Result, SizeError};
 use crate::rle::{Masks, Size};
@@ -62,7 +62,7 @@ impl<'a> Batch<'a> {
             }
             Self::Bytes(pixels, _) => {
                 zeroed(scratch, 1, size)?;
-                run(Pack { pixels: &pixels[span], size, words: scratch });
+                run(Pack { pixels: &pixels[span], size, words: scratch })?;
             }
             Self::Logits(logits, threshold, _) => {
                 zeroed(scratch, 1, size)?;
@@ -96,11 +96,11 @@ struct Pack<'a> {
 }
 
 impl Kernel for Pack<'_> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
-        pack_mask(lanes, self.pixels, self.size, self.words);
+    fn run<L: Lanes>(self, lanes: L) -> Result<()> {
+        pack_at_pace(lanes, self.pixels, self.size, self.words)
     }
 }
 

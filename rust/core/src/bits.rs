@@ -1,7 +1,7 @@
 //! Masks as packed bits: row-major, 64 pixels a word, the lowest bit is the leftmost pixel, rows padded with zeros.
 
 use crate::error::{BatchError, Error, Result};
-use crate::parallel::fill_items;
+use crate::parallel::{Pace, STEP, fill_items};
 use crate::rle::Size;
 use crate::simd::{Kernel, Lanes, run};
 
@@ -144,8 +144,7 @@ pub fn pack(pixels: &[u8], size: Size) -> Result<BitBuf> {
     let stride = size.pixels();
     let mut bits = BitBuf::zeros(mask_count(pixels.len(), size)?, size)?;
     bits.fill(pixels.len() / 32, |mask, (): &mut (), words| {
-        run(Pack { pixels: &pixels[mask * stride..(mask + 1) * stride], size, words });
-        Ok(())
+        run(Pack { pixels: &pixels[mask * stride..(mask + 1) * stride], size, words })
     })?;
     Ok(bits)
 }
@@ -172,12 +171,26 @@ struct Pack<'a> {
 }
 
 impl Kernel for Pack<'_> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
-        pack_mask(lanes, self.pixels, self.size, self.words);
+    fn run<L: Lanes>(self, lanes: L) -> Result<()> {
+        pack_at_pace(lanes, self.pixels, self.size, self.words)
     }
+}
+
+/// One mask, from bytes to bits, however large it is.
+///
+/// # Errors
+/// [`Error::Interrupted`].
+#[inline(always)]
+pub(crate) fn pack_at_pace<L: Lanes>(lanes: L, pixels: &[u8], size: Size, words: &mut [u64]) -> Result<()> {
+    let mut pace = Pace::default();
+    for (pixels, words) in pixels.chunks(WORD * size.width()).zip(words.chunks_mut(WORD * size.row_words())) {
+        pace.steps(words.len() * 4)?;
+        pack_mask(lanes, pixels, size, words);
+    }
+    Ok(())
 }
 
 /// One mask, from bytes to bits.
@@ -218,8 +231,7 @@ pub fn threshold(logits: &[f32], threshold: f32, size: Size) -> Result<BitBuf> {
     let stride = size.pixels();
     let mut bits = BitBuf::zeros(mask_count(logits.len(), size)?, size)?;
     bits.fill(logits.len() / 8, |mask, (): &mut (), words| {
-        run(Threshold { logits: &logits[mask * stride..(mask + 1) * stride], threshold, size, words });
-        Ok(())
+        run(Threshold { logits: &logits[mask * stride..(mask + 1) * stride], threshold, size, words })
     })?;
     Ok(bits)
 }
@@ -233,14 +245,17 @@ struct Threshold<'a> {
 }
 
 impl Kernel for Threshold<'_> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
+    fn run<L: Lanes>(self, lanes: L) -> Result<()> {
+        let mut pace = Pace::default();
         let rows = self.logits.chunks_exact(self.size.width());
         for (row, words) in rows.zip(self.words.chunks_exact_mut(self.size.row_words())) {
+            pace.steps(words.len() * STEP)?;
             threshold_row(lanes, row, self.threshold, words);
         }
+        Ok(())
     }
 }
 
@@ -265,10 +280,7 @@ pub(crate) fn threshold_row<L: Lanes>(lanes: L, logits: &[f32], threshold: f32, 
 pub fn unpack_into(bits: Bits<'_>, out: &mut [u8]) -> Result<()> {
     let (size, work) = (bits.size(), out.len() / 32);
     check_output(out, bits.len() * size.pixels())?;
-    fill_items(out, size.pixels(), work, |mask, (): &mut (), out| {
-        run(Unpack { words: bits.mask(mask), size, out });
-        Ok(())
-    })
+    fill_items(out, size.pixels(), work, |mask, (): &mut (), out| run(Unpack { words: bits.mask(mask), size, out }))
 }
 
 /// One mask, from bits to bytes.
@@ -279,14 +291,17 @@ struct Unpack<'a> {
 }
 
 impl Kernel for Unpack<'_> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
+    fn run<L: Lanes>(self, lanes: L) -> Result<()> {
+        let mut pace = Pace::default();
         let rows = self.out.chunks_exact_mut(self.size.width());
         for (row, words) in rows.zip(self.words.chunks_exact(self.size.row_words())) {
+            pace.steps(words.len() * 4)?;
             unpack_row(lanes, words, row);
         }
+        Ok(())
     }
 }
 

@@ -1,8 +1,9 @@
 //! Connected components, run by run.
 
 use crate::error::Result;
-use crate::parallel::{STEP, map_items};
-use crate::rle::{MaskBuf, Masks, each_segment};
+use crate::memory::grow;
+use crate::parallel::{Pace, STEP, map_items};
+use crate::rle::{MaskBuf, Masks, Size, each_segment};
 
 /// Which pixels touch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,7 +24,7 @@ pub enum Connectivity {
 pub fn components(masks: Masks<'_>, connectivity: Connectivity) -> Result<(MaskBuf, Vec<i64>)> {
     let work = masks.run_count() * STEP;
     let parts = map_items(masks.len(), work, |mask, (): &mut (), part: &mut (MaskBuf, Vec<i64>)| {
-        let pieces = split(masks.runs(mask), masks.size().height(), connectivity);
+        let pieces = split(masks.runs(mask), masks.size(), connectivity)?;
         for piece in pieces.chunk_by(|a, b| a.root == b.root) {
             part.0.push(masks.size().pixels(), piece.iter().map(|segment| (segment.start, segment.end)))?;
             part.1.push(mask as i64);
@@ -43,7 +44,11 @@ pub(crate) struct Segment {
 }
 
 /// The segments of one mask, piece by piece.
-pub(crate) fn split(runs: &[u32], height: usize, connectivity: Connectivity) -> Vec<Segment> {
+///
+/// # Errors
+/// [`crate::Error::Memory`], [`crate::Error::Interrupted`].
+pub(crate) fn split(runs: &[u32], size: Size, connectivity: Connectivity) -> Result<Vec<Segment>> {
+    let height = size.height();
     let reach = match connectivity {
         Connectivity::Four => 0,
         Connectivity::Eight => 1,
@@ -51,11 +56,14 @@ pub(crate) fn split(runs: &[u32], height: usize, connectivity: Connectivity) -> 
     let mut segments: Vec<Segment> = Vec::new();
     each_segment(runs, height, |x, top, bottom| {
         let (start, end) = (x * height + top, x * height + bottom);
+        grow(&mut segments, 1, size)?;
         segments.push(Segment { start, end, root: segments.len() });
-    });
+        Ok(())
+    })?;
     // `left` runs over the column before while `right` runs over the column.
-    let mut left = 0;
+    let (mut left, mut pace) = (0, Pace::default());
     for right in 0..segments.len() {
+        pace.steps(STEP)?;
         let Segment { start, end, .. } = segments[right];
         let top = start / height * height;
         while left < right && segments[left].end + height + reach <= start {
@@ -73,7 +81,7 @@ pub(crate) fn split(runs: &[u32], height: usize, connectivity: Connectivity) -> 
         segments[i].root = segments[segments[i].root].root;
     }
     segments.sort_by_key(|segment| segment.root);
-    segments
+    Ok(segments)
 }
 
 /// Make the smaller root the root of both; a root is never greater than its members.

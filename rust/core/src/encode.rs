@@ -3,9 +3,10 @@
 //! Both ways go through packed rows and the places where a pixel differs from the one above it: a blob has few of them,
 //! however large it is.
 
-use crate::bits::{Bits, WORD, check_output, mask_count, pack_mask, transpose, zeroed};
+use crate::bits::{Bits, WORD, check_output, mask_count, pack_at_pace, transpose, zeroed};
 use crate::canvas::Canvas;
 use crate::error::Result;
+use crate::memory::grow;
 use crate::parallel::{Pace, fill_items};
 use crate::rle::{MaskBuf, Masks, Size, Toggles, intervals};
 use crate::simd::{Kernel, Lanes, run};
@@ -45,7 +46,7 @@ pub fn encode_bits(masks: Bits<'_>) -> Result<MaskBuf> {
 /// Append one packed mask.
 ///
 /// # Errors
-/// [`crate::Error::Interrupted`].
+/// [`crate::Error::Interrupted`], [`crate::Error::Memory`].
 pub(crate) fn push_bits(words: &[u64], size: Size, blocks: &mut Blocks, out: &mut MaskBuf) -> Result<()> {
     run(EncodeBits { words, size, blocks, out: Toggles::new(out) })
 }
@@ -65,12 +66,7 @@ impl Kernel for Encode<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) -> Result<()> {
         let Self { pixels, words, size, blocks, out } = self;
-        let mut pace = Pace::default();
-        let rows = pixels.chunks(WORD * size.width()).zip(words.chunks_mut(WORD * size.row_words()));
-        for (pixels, words) in rows {
-            pace.steps(words.len() * 4)?;
-            pack_mask(lanes, pixels, size, words);
-        }
+        pack_at_pace(lanes, pixels, size, words)?;
         find_runs(words, size, blocks, out)
     }
 }
@@ -121,6 +117,7 @@ fn find_runs(words: &[u64], size: Size, blocks: &mut Blocks, mut out: Toggles<'_
             }
             if any != 0 {
                 transpose(&mut block);
+                grow(&mut blocks.changes, 1, size)?;
                 blocks.changes.push(block);
                 blocks.tops.push((i * WORD) as u32);
                 changed |= any;
@@ -134,7 +131,10 @@ fn find_runs(words: &[u64], size: Size, blocks: &mut Blocks, mut out: Toggles<'_
             let mut odd = false;
             for (block, &block_top) in blocks.changes.iter().zip(&blocks.tops) {
                 let mut rows = block[column];
-                odd ^= rows.count_ones() % 2 == 1;
+                let count = rows.count_ones();
+                // And for the end of the column.
+                out.reserve(count as usize + 1)?;
+                odd ^= count % 2 == 1;
                 while rows != 0 {
                     out.push((top + block_top as usize) as u32 + rows.trailing_zeros());
                     rows &= rows - 1;
@@ -146,6 +146,7 @@ fn find_runs(words: &[u64], size: Size, blocks: &mut Blocks, mut out: Toggles<'_
             }
         }
     }
+    out.reserve(0)?;
     out.finish(size.pixels());
     Ok(())
 }

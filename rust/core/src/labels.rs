@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::bits::{WORD, check_output, zeroed};
 use crate::encode::draw;
 use crate::error::{BatchError, Result};
+use crate::memory::{grow, reserve};
 use crate::parallel::{Pace, STEP, each_item};
 use crate::rle::{MaskBuf, Masks, Size};
 
@@ -13,32 +14,39 @@ use crate::rle::{MaskBuf, Masks, Size};
 /// Walks rows and keeps the places where a value differs from the one above it: O(pixels + changes).
 ///
 /// # Errors
-/// [`BatchError::Length`] if `labels` are not one a pixel.
+/// [`BatchError::Length`] if `labels` are not one a pixel; [`crate::Error::Memory`].
 pub fn from_labels(labels: &[i32], size: Size, background: i32) -> Result<(MaskBuf, Vec<i32>)> {
     let (height, width) = (size.height(), size.width());
     if labels.len() != size.pixels() {
         let expected = size.pixels().to_string();
         return Err(BatchError::Length { name: "labels", found: labels.len(), expected }.into());
     }
-    let changes = changes(labels, width, background)?;
-    let mut ends = vec![0usize; width + 1];
+    let changes = changes(labels, size, background)?;
+    let mut ends = Vec::new();
+    reserve(&mut ends, width + 1, size)?;
+    ends.resize(width + 1, 0usize);
     changes.iter().for_each(|change| ends[change.x as usize + 1] += 1);
     (0..width).for_each(|x| ends[x + 1] += ends[x]);
-    let mut sorted = vec![Change { x: 0, y: 0, label: 0 }; changes.len()];
+    let mut sorted = Vec::new();
+    reserve(&mut sorted, changes.len(), size)?;
+    sorted.resize(changes.len(), Change { x: 0, y: 0, label: 0 });
+    let mut pace = Pace::default();
     for change in changes {
+        pace.steps(STEP)?;
         let place = &mut ends[change.x as usize];
         sorted[*place] = change;
         *place += 1;
     }
     let mut found: HashMap<i32, Vec<(usize, usize)>> = HashMap::new();
-    let mut pace = Pace::default();
     for (i, change) in sorted.iter().enumerate() {
         pace.steps(STEP)?;
         let next = sorted.get(i + 1).filter(|next| next.x == change.x);
         let end = next.map_or(height, |next| next.y as usize);
         if change.label != background {
             let top = change.x as usize * height;
-            found.entry(change.label).or_default().push((top + change.y as usize, top + end));
+            let stretches = found.entry(change.label).or_default();
+            grow(stretches, 1, size)?;
+            stretches.push((top + change.y as usize, top + end));
         }
     }
     let mut values: Vec<i32> = found.keys().copied().collect();
@@ -58,9 +66,11 @@ struct Change {
     label: i32,
 }
 
-fn changes(labels: &[i32], width: usize, background: i32) -> Result<Vec<Change>> {
+fn changes(labels: &[i32], size: Size, background: i32) -> Result<Vec<Change>> {
     const STRETCH: usize = 16;
-    let top = vec![background; width];
+    let (width, mut top) = (size.width(), Vec::new());
+    reserve(&mut top, width, size)?;
+    top.resize(width, background);
     let mut above = &top[..];
     let (mut changes, mut pace) = (Vec::new(), Pace::default());
     for (y, row) in labels.chunks_exact(width).enumerate() {
@@ -69,6 +79,7 @@ fn changes(labels: &[i32], width: usize, background: i32) -> Result<Vec<Change>>
             if row == above {
                 continue;
             }
+            grow(&mut changes, STRETCH, size)?;
             for (j, (&label, _)) in row.iter().zip(above).enumerate().filter(|(_, (label, above))| label != above) {
                 changes.push(Change { x: (i * STRETCH + j) as u32, y: y as u32, label });
             }

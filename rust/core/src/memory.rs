@@ -8,6 +8,12 @@ pub(crate) fn reserve<T>(values: &mut Vec<T>, length: usize, size: Size) -> Resu
     values.try_reserve(length.saturating_sub(values.len())).map_err(|_| Error::Memory { count: 1, size })
 }
 
+/// Make room for `more` values, for one mask.
+#[inline(always)]
+pub(crate) fn grow<T>(values: &mut Vec<T>, more: usize, size: Size) -> Result<()> {
+    values.try_reserve(more).map_err(|_| Error::Memory { count: 1, size })
+}
+
 /// Make room for `more` runs.
 #[inline(always)]
 pub(crate) fn reserve_runs(counts: &mut Vec<u32>, more: usize) -> Result<()> {

@@ -2,8 +2,9 @@
 
 use crate::components::{Connectivity, split};
 use crate::error::Result;
-use crate::parallel::{STEP, map_items};
-use crate::rle::Masks;
+use crate::memory::reserve;
+use crate::parallel::{Pace, STEP, map_items};
+use crate::rle::{Masks, Size};
 
 /// What becomes of holes, as a polygon has one outline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,10 +35,8 @@ pub struct Outlines {
 /// # Errors
 /// None for masks that passed [`Masks::new`].
 pub fn outlines(masks: Masks<'_>, connectivity: Connectivity, holes: HoleOutlines) -> Result<Outlines> {
-    let height = masks.size().height();
     let parts = map_items(masks.len(), masks.run_count() * STEP, |mask, (): &mut (), out: &mut Outlines| {
-        trace(masks.runs(mask), height, connectivity, holes, out);
-        Ok(())
+        trace(masks.runs(mask), masks.size(), connectivity, holes, out)
     })?;
     let mut all = Outlines::default();
     for part in parts {
@@ -66,10 +65,12 @@ struct Ring {
     corners: Vec<[i64; 2]>,
 }
 
-fn trace(runs: &[u32], height: usize, connectivity: Connectivity, holes: HoleOutlines, out: &mut Outlines) {
-    let mut segments = split(runs, height, connectivity);
+fn trace(runs: &[u32], size: Size, connectivity: Connectivity, holes: HoleOutlines, out: &mut Outlines) -> Result<()> {
+    let height = size.height();
+    let mut segments = split(runs, size, connectivity)?;
     segments.sort_unstable_by_key(|segment| segment.start);
-    let mut sides = Vec::with_capacity(segments.len() * 2);
+    let (mut sides, mut pace) = (Vec::new(), Pace::default());
+    reserve(&mut sides, segments.len() * 2, size)?;
     for segment in &segments {
         let (x, top) = (segment.start / height, segment.start % height);
         let bottom = top + segment.end - segment.start;
@@ -77,11 +78,12 @@ fn trace(runs: &[u32], height: usize, connectivity: Connectivity, holes: HoleOut
             sides.push(Side { x, y, top, piece: segment.root, joined: [0; 2], seen: false });
         }
     }
-    join_all(&mut sides, connectivity);
+    join_all(&mut sides, connectivity)?;
     let mut rings: Vec<Ring> = Vec::new();
     for start in 0..sides.len() {
+        pace.steps(STEP)?;
         if !sides[start].seen {
-            let ring = walk(&mut sides, start);
+            let ring = walk(&mut sides, start, &mut pace)?;
             // A piece's first side lies on its outer ring; the other rings of it are holes.
             if holes == HoleOutlines::Bridge || sides[start].top && is_outer(&ring.corners) {
                 rings.push(ring);
@@ -91,6 +93,7 @@ fn trace(runs: &[u32], height: usize, connectivity: Connectivity, holes: HoleOut
     // Stable: the outer ring of a piece, which begins first, stays first.
     rings.sort_by_key(|ring| ring.piece);
     for piece in rings.chunk_by(|a, b| a.piece == b.piece) {
+        pace.steps(STEP)?;
         let home = piece[0].corners[0];
         for (i, ring) in piece.iter().enumerate() {
             out.coords.extend(ring.corners.as_flattened());
@@ -104,13 +107,14 @@ fn trace(runs: &[u32], height: usize, connectivity: Connectivity, holes: HoleOut
         out.polygon_ends.push(out.coords.len() as i64);
     }
     out.mask_ends.push(out.polygon_ends.len() as i64);
+    Ok(())
 }
 
 /// Join the ends of sides that meet on a line between two columns: by an upright side of the mask, or directly.
 ///
 /// Down such a line, the ends of both columns, sorted, are pairs: between the two of a pair, exactly one column is
 /// foreground.
-fn join_all(sides: &mut [Side], connectivity: Connectivity) {
+fn join_all(sides: &mut [Side], connectivity: Connectivity) -> Result<()> {
     let columns: Vec<(usize, std::ops::Range<usize>)> = {
         let mut start = 0;
         let chunks = sides.chunk_by(|a, b| a.x == b.x);
@@ -145,20 +149,24 @@ fn join_all(sides: &mut [Side], connectivity: Connectivity) {
             i += 2;
         }
     };
+    let mut pace = Pace::default();
     for (i, (x, column)) in columns.iter().enumerate() {
+        pace.steps(column.len() * STEP)?;
         let before = i.checked_sub(1).map(|before| &columns[before]).filter(|(left, _)| left + 1 == *x);
         join(sides, before.map_or(&none, |(_, sides)| sides), column);
         if columns.get(i + 1).is_none_or(|(right, _)| *right != x + 1) {
             join(sides, column, &none);
         }
     }
+    Ok(())
 }
 
 /// Follow a ring: upper sides to the right, lower sides to the left, so that foreground is always on the right hand.
-fn walk(sides: &mut [Side], start: usize) -> Ring {
+fn walk(sides: &mut [Side], start: usize, pace: &mut Pace) -> Result<Ring> {
     let mut corners = Vec::new();
     let mut at = start;
     loop {
+        pace.steps(STEP)?;
         let side = &mut sides[at];
         side.seen = true;
         let forward = usize::from(side.top);
@@ -173,7 +181,7 @@ fn walk(sides: &mut [Side], start: usize) -> Ring {
     }
     // The first corner is the one the ring starts from.
     corners.rotate_right(1);
-    Ring { piece: sides[start].piece, corners }
+    Ok(Ring { piece: sides[start].piece, corners })
 }
 
 /// Whether a ring runs clockwise (with y down), around foreground.

@@ -22,7 +22,7 @@ use crate::edges::{Coco, Edge, PixelCenter, cross_all, gather};
 use crate::encode::{Blocks, push_bits};
 use crate::error::Result;
 use crate::fill::{fill, reach};
-use crate::memory::reserve;
+use crate::memory::grow;
 use crate::parallel::fill_items;
 use crate::polygon::Polygons;
 use crate::rle::{MaskBuf, Size};
@@ -96,7 +96,7 @@ fn to_runs<E: Edge>(polygons: Polygons<'_>, size: Size) -> Result<MaskBuf> {
         for polygon in parts {
             gather(polygon, size, edges);
             collect(edges, size, columns)?;
-            reserve(intervals, intervals.len() + columns.len() / 2, size)?;
+            grow(intervals, columns.len() / 2, size)?;
             columns.each_pair(|start, end| intervals.extend((start < end).then_some([start, end])));
         }
         // Stable, as that makes use of each polygon's intervals being in order.

@@ -31,7 +31,7 @@ pub fn fill_holes(masks: Masks<'_>, holes: Holes) -> Result<MaskBuf> {
     };
     MaskBuf::build(masks.len(), masks.run_count() * STEP, |mask, (): &mut (), out| {
         let background = complement(masks.runs(mask));
-        let pieces = split(&background, size.height(), holes.connectivity);
+        let pieces = split(&background, size, holes.connectivity)?;
         let mut foreground: Vec<_> = masks.intervals(mask).collect();
         for piece in pieces.chunk_by(|a, b| a.root == b.root) {
             if area(piece) <= holes.max_area && (holes.at_border || !touches_border(piece)) {
@@ -56,7 +56,7 @@ pub fn remove_small(
 ) -> Result<MaskBuf> {
     let size = masks.size();
     MaskBuf::build(masks.len(), masks.run_count() * STEP, |mask, (): &mut (), out| {
-        let segments = split(masks.runs(mask), size.height(), connectivity);
+        let segments = split(masks.runs(mask), size, connectivity)?;
         let pieces = || segments.chunk_by(|a, b| a.root == b.root);
         let largest = pieces().map(area).max().filter(|_| keep_largest).unwrap_or(0);
         let threshold = if largest > 0 && largest < min_area { largest } else { min_area };

@@ -1,7 +1,7 @@
 //! Crops and other sizes of masks, column by column from the runs.
 
 use crate::error::{Error, Result};
-use crate::memory::reserve;
+use crate::memory::{grow, reserve};
 use crate::parallel::{Pace, STEP};
 use crate::rle::{MaskBuf, Masks, Size, each_segment};
 
@@ -30,9 +30,11 @@ pub fn crop(masks: Masks<'_>, top: i64, left: i64, size: Size) -> Result<MaskBuf
             let (top, bottom) = (top.max(rows.start), bottom.min(rows.end));
             if columns.contains(&x) && top < bottom {
                 let base = (x - columns.start) * size.height();
+                grow(found, 1, size)?;
                 found.push((base + top - rows.start, base + bottom - rows.start));
             }
-        });
+            Ok(())
+        })?;
         out.push(size.pixels(), found.iter().copied())
     })
 }
@@ -55,8 +57,10 @@ pub fn resize(masks: Masks<'_>, size: Size) -> Result<MaskBuf> {
         reserve(starts, from.width() + 1, from)?;
         each_segment(masks.runs(mask), from.height(), |x, top, bottom| {
             starts.resize(x + 1, segments.len());
+            grow(segments, 1, from)?;
             segments.push((first_row[top], first_row[bottom]));
-        });
+            Ok(())
+        })?;
         starts.resize(from.width() + 1, segments.len());
         let (mut pace, mut going_on) = (Pace::default(), Ok(()));
         let columns = (0..size.width()).take_while(|_| {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::error::{BatchError, Error, Result, RleError, SizeError};
 use crate::memory::reserve_runs;
-use crate::parallel::map_items;
+use crate::parallel::{Pace, STEP, map_items};
 use crate::sets::merged;
 
 /// Height and width of a mask: at least one pixel, at most `u32::MAX`, so that every run fits 32 bits.
@@ -144,17 +144,27 @@ pub(crate) fn intervals(runs: &[u32]) -> impl Iterator<Item = (usize, usize)> + 
 }
 
 /// Call `visit` with the column, the top and the bottom of every stretch of foreground of `runs`, cut at column ends.
+///
+/// # Errors
+/// Those of `visit`, [`Error::Interrupted`].
 #[inline]
-pub(crate) fn each_segment(runs: &[u32], height: usize, mut visit: impl FnMut(usize, usize, usize)) {
+pub(crate) fn each_segment(
+    runs: &[u32],
+    height: usize,
+    mut visit: impl FnMut(usize, usize, usize) -> Result<()>,
+) -> Result<()> {
+    let mut pace = Pace::default();
     // Zero-length background runs leave one stretch in two pieces.
     for (mut start, end) in merged(intervals(runs)) {
         while start < end {
             let x = start / height;
             let cut = end.min((x + 1) * height);
-            visit(x, start - x * height, cut - x * height);
+            pace.steps(STEP)?;
+            visit(x, start - x * height, cut - x * height)?;
             start = cut;
         }
     }
+    Ok(())
 }
 
 /// Check that `offsets` rise from 0 to `length`.
@@ -183,11 +193,12 @@ impl MaskBuf {
     /// Append one mask of `pixels` pixels whose foreground is `intervals`: rising, not overlapping, maybe touching.
     ///
     /// # Errors
-    /// [`Error::Room`].
+    /// [`Error::Room`], [`Error::Interrupted`].
     pub(crate) fn push(&mut self, pixels: usize, intervals: impl IntoIterator<Item = (usize, usize)>) -> Result<()> {
-        let first = self.counts.len();
+        let (first, mut pace) = (self.counts.len(), Pace::default());
         let mut written = 0;
         for (start, end) in intervals {
+            pace.steps(STEP)?;
             reserve_runs(&mut self.counts, 3)?;
             let length = (end - start) as u32;
             let touching = start == written && self.counts.len() > first;
@@ -293,7 +304,17 @@ impl<'a> Toggles<'a> {
         Self { out, first, last: 0 }
     }
 
-    /// The next position; not before the one before it.
+    /// Make room for so many positions.
+    ///
+    /// # Errors
+    /// [`Error::Room`].
+    #[inline(always)]
+    pub(crate) fn reserve(&mut self, more: usize) -> Result<()> {
+        // And for what is left at the end.
+        reserve_runs(&mut self.out.counts, more + 1)
+    }
+
+    /// The next position, for which there is room; not before the one before it.
     #[inline(always)]
     pub(crate) fn push(&mut self, position: u32) {
         if position == self.last && self.out.counts.len() > self.first {

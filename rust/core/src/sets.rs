@@ -1,8 +1,8 @@
 //! Union, intersection and difference of masks, as operations on sorted intervals.
 
 use crate::error::{BatchError, Result, SizeError};
-use crate::parallel::{Pace, each_item};
-use crate::rle::{MaskBuf, Masks, Sweep};
+use crate::parallel::{Pace, STEP, each_item};
+use crate::rle::{MaskBuf, Masks, Sweep, Toggles};
 
 /// The same masks in canonical form: no zero-length run except a leading one.
 ///
@@ -93,13 +93,23 @@ fn combine(a: Masks<'_>, b: Masks<'_>, keep: fn(bool, bool) -> bool) -> Result<M
     check_partner(a, b, "b", &[a.len(), 1])?;
     let work = a.run_count() + b.run_count() * if b.len() == 1 { a.len() } else { 1 };
     MaskBuf::build(a.len(), work, |mask, (): &mut (), out| {
-        let mut position = 0;
-        let kept = Sweep::new([a.runs(mask), b.runs(partner(b, mask))]).filter_map(|(length, [in_a, in_b])| {
-            let start = position;
-            position += length as usize;
-            keep(in_a, in_b).then_some((start, position))
-        });
-        out.push(a.size().pixels(), kept)
+        let (mut out, mut pace) = (Toggles::new(out), Pace::default());
+        let (mut position, mut inside) = (0, false);
+        for (length, [in_a, in_b]) in Sweep::new([a.runs(mask), b.runs(partner(b, mask))]) {
+            pace.steps(STEP)?;
+            if keep(in_a, in_b) != inside {
+                out.reserve(1)?;
+                out.push(position);
+                inside = !inside;
+            }
+            position += length;
+        }
+        out.reserve(1)?;
+        if inside {
+            out.push(position);
+        }
+        out.finish(a.size().pixels());
+        Ok(())
     })
 }
 

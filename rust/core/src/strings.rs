@@ -4,7 +4,8 @@
 //! follow; bit 4 of the last is the sign. Bytes are offset by 48, so the alphabet is 48..=111.
 
 use crate::error::{Error, Result, StringError};
-use crate::parallel::each_item;
+use crate::memory::reserve_runs;
+use crate::parallel::{Pace, STEP, each_item};
 use crate::rle::{MaskBuf, Masks, Size, check_offsets};
 
 const ALPHABET_START: u8 = 48;
@@ -19,15 +20,21 @@ pub fn to_strings(counts: &[u32], offsets: &[i64]) -> Result<Vec<Vec<u8>>> {
     check_offsets(offsets, counts.len(), "offsets", "counts")?;
     let mut strings = Vec::with_capacity(offsets.len() - 1);
     each_item(offsets.len() - 1, |mask| {
-        strings.push(to_string(&counts[offsets[mask] as usize..offsets[mask + 1] as usize]));
+        strings.push(to_string(&counts[offsets[mask] as usize..offsets[mask + 1] as usize])?);
         Ok(())
     })?;
     Ok(strings)
 }
 
-fn to_string(runs: &[u32]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(runs.len() * 2);
+fn to_string(runs: &[u32]) -> Result<Vec<u8>> {
+    let (mut text, mut pace) = (Vec::new(), Pace::default());
+    let room = |text: &mut Vec<u8>, more: usize| {
+        text.try_reserve(more).map_err(|_| Error::Room { count: text.len() + more, of: "bytes of compressed runs" })
+    };
+    room(&mut text, runs.len() * 2)?;
     for (i, &run) in runs.iter().enumerate() {
+        pace.steps(STEP)?;
+        room(&mut text, MAX_BYTES as usize)?;
         let mut rest = i64::from(run) - if i > 2 { i64::from(runs[i - 2]) } else { 0 };
         loop {
             let payload = (rest & 0x1f) as u8;
@@ -39,7 +46,7 @@ fn to_string(runs: &[u32]) -> Vec<u8> {
             }
         }
     }
-    text
+    Ok(text)
 }
 
 /// The runs the strings hold, as written: zero-length runs are kept.
@@ -49,7 +56,15 @@ fn to_string(runs: &[u32]) -> Vec<u8> {
 pub fn from_strings<S: AsRef<[u8]>>(strings: &[S], size: Size) -> Result<MaskBuf> {
     let mut out = MaskBuf::default();
     each_item(strings.len(), |mask| {
-        read_string(strings[mask].as_ref(), &mut out.counts).map_err(|reason| Error::String { mask, reason })?;
+        let (mut text, first, mut pace) = (strings[mask].as_ref(), out.counts.len(), Pace::default());
+        let length = text.len();
+        while !text.is_empty() {
+            pace.steps(STEP)?;
+            reserve_runs(&mut out.counts, 1)?;
+            let (runs, position) = (&out.counts[first..], length - text.len());
+            let run = read_run(&mut text, position, runs).map_err(|reason| Error::String { mask, reason })?;
+            out.counts.push(run);
+        }
         out.offsets.push(out.counts.len() as i64);
         Ok(())
     })?;
@@ -57,34 +72,31 @@ pub fn from_strings<S: AsRef<[u8]>>(strings: &[S], size: Size) -> Result<MaskBuf
     Ok(out)
 }
 
-fn read_string(text: &[u8], runs: &mut Vec<u32>) -> std::result::Result<(), StringError> {
-    let first = runs.len();
-    let mut bytes = text.iter().enumerate();
-    while bytes.len() > 0 {
-        let run = runs.len() - first;
-        let (mut value, mut shift) = (0i64, 0);
-        loop {
-            let (position, &byte) = bytes.next().ok_or(StringError::Truncated)?;
-            let bits = byte.wrapping_sub(ALPHABET_START);
-            if bits >= 64 {
-                return Err(StringError::Byte { byte, position });
-            }
-            if shift == 5 * MAX_BYTES {
-                return Err(StringError::Range { run });
-            }
-            value |= i64::from(bits & 0x1f) << shift;
-            shift += 5;
-            if bits & 0x20 == 0 {
-                if bits & 0x10 != 0 {
-                    value |= -1 << shift;
-                }
-                break;
-            }
+/// Take the next run, which begins at `position`, off a string.
+#[inline(always)]
+fn read_run(text: &mut &[u8], position: usize, before: &[u32]) -> std::result::Result<u32, StringError> {
+    let run = before.len();
+    let (mut value, mut shift) = (0i64, 0);
+    for (i, &byte) in text.iter().enumerate() {
+        let bits = byte.wrapping_sub(ALPHABET_START);
+        if bits >= 64 {
+            return Err(StringError::Byte { byte, position: position + i });
         }
-        if run > 2 {
-            value += i64::from(runs[first + run - 2]);
+        if shift == 5 * MAX_BYTES {
+            return Err(StringError::Range { run });
         }
-        runs.push(u32::try_from(value).map_err(|_| StringError::Range { run })?);
+        value |= i64::from(bits & 0x1f) << shift;
+        shift += 5;
+        if bits & 0x20 == 0 {
+            if bits & 0x10 != 0 {
+                value |= -1 << shift;
+            }
+            if run > 2 {
+                value += i64::from(before[run - 2]);
+            }
+            *text = &text[i + 1..];
+            return u32::try_from(value).map_err(|_| StringError::Range { run });
+        }
     }
-    Ok(())
+    Err(StringError::Truncated)
 }

@@ -9,6 +9,8 @@
 use crate::bits::{BitBuf, check_threshold, zeroed};
 use crate::encode::{Blocks, push_bits};
 use crate::error::{BatchError, Error, Result, SizeError};
+use crate::memory::reserve;
+use crate::parallel::Pace;
 use crate::rle::{MaskBuf, Size};
 use crate::simd::{Kernel, Lanes, run};
 
@@ -33,19 +35,19 @@ impl Upscale {
     /// From `low_res` to `model`, of which only the top left `resized` shows the image, to `original`.
     ///
     /// # Errors
-    /// [`SizeError::Mismatch`] if `resized` does not fit into `model`.
+    /// [`SizeError::Mismatch`] if `resized` does not fit into `model`; [`Error::Room`], [`Error::Memory`].
     pub fn new(low_res: Size, model: Size, resized: Size, original: Size) -> Result<Self> {
         if resized.height() > model.height() || resized.width() > model.width() {
             return Err(SizeError::Mismatch { name: "resized", found: resized, expected: model }.into());
         }
-        let way = |low: usize, model: usize, resized: usize, original: usize| {
-            let mut to_model = taps(low, model);
-            to_model.truncate(resized);
-            [to_model, taps(resized, original)]
+        let way = |low: usize, model: usize, resized: usize, original: usize| -> Result<_> {
+            Ok([taps(low, model, resized)?, taps(resized, original, original)?])
         };
-        let rows = way(low_res.height(), model.height(), resized.height(), original.height());
-        let columns = way(low_res.width(), model.width(), resized.width(), original.width());
-        let stretches = columns[1].chunks(STRETCH).map(|taps| Stretch::new(taps, &columns[0])).collect();
+        let rows = way(low_res.height(), model.height(), resized.height(), original.height())?;
+        let columns = way(low_res.width(), model.width(), resized.width(), original.width())?;
+        let mut stretches = Vec::new();
+        reserve(&mut stretches, columns[1].len().div_ceil(STRETCH), original)?;
+        stretches.extend(columns[1].chunks(STRETCH).map(|taps| Stretch::new(taps, &columns[0])));
         Ok(Self { low_res, original, rows, columns, stretches })
     }
 
@@ -84,7 +86,8 @@ impl Tap {
 }
 
 /// torch's `compute_source_index_and_lambda`, `align_corners=False`, in float32 as there.
-fn taps(source: usize, target: usize) -> Vec<Tap> {
+/// The first `count` of them.
+fn taps(source: usize, target: usize, count: usize) -> Result<Vec<Tap>> {
     let scale = source as f32 / target as f32;
     let last = source - 1;
     let tap = |place: usize| {
@@ -93,7 +96,10 @@ fn taps(source: usize, target: usize) -> Vec<Tap> {
         let far_weight = (position - near as f32).clamp(0.0, 1.0);
         Tap { near: near as u32, far: (near + 1).min(last) as u32, near_weight: 1.0 - far_weight, far_weight }
     };
-    (0..target).map(tap).collect()
+    let mut taps = Vec::new();
+    taps.try_reserve_exact(count).map_err(|_| Error::Room { count, of: "places to interpolate at" })?;
+    taps.extend((0..count).map(tap));
+    Ok(taps)
 }
 
 /// The model columns and the low-res columns a stretch of a row depends on: first and one past the last.
@@ -127,7 +133,7 @@ pub fn upscale_to_runs(logits: &[f32], way: &Upscale, threshold: f32) -> Result<
     MaskBuf::build(count, count * way.work(), |map, scratch: &mut (Vec<u64>, Scratch, Blocks), out| {
         let (words, scratch, blocks) = scratch;
         zeroed(words, 1, way.original)?;
-        run(Map { logits: &logits[map * stride..(map + 1) * stride], way, threshold, scratch, words });
+        run(Map { logits: &logits[map * stride..(map + 1) * stride], way, threshold, scratch, words })?;
         push_bits(words, way.original, blocks, out)
     })
 }
@@ -142,8 +148,7 @@ pub fn upscale_to_bits(logits: &[f32], way: &Upscale, threshold: f32) -> Result<
     let stride = way.low_res.pixels();
     let mut bits = BitBuf::zeros(count, way.original)?;
     bits.fill(count * way.work(), |map, scratch: &mut Scratch, words| {
-        run(Map { logits: &logits[map * stride..(map + 1) * stride], way, threshold, scratch, words });
-        Ok(())
+        run(Map { logits: &logits[map * stride..(map + 1) * stride], way, threshold, scratch, words })
     })?;
     Ok(bits)
 }
@@ -204,13 +209,15 @@ impl Verdict {
 }
 
 impl Kernel for Map<'_> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
+    fn run<L: Lanes>(self, lanes: L) -> Result<()> {
         let Self { logits, way, threshold, scratch: Scratch { extremes, model_rows }, words } = self;
         let width = way.low_res.width();
         extremes.clear();
+        reserve(extremes, way.low_res.height() * way.stretches.len(), way.original)?;
+        let mut pace = Pace::default();
         for row in logits.chunks_exact(width) {
             extremes.extend(way.stretches.iter().map(|stretch| {
                 let span = &row[stretch.low.0..stretch.low.1];
@@ -222,9 +229,10 @@ impl Kernel for Map<'_> {
             for model_y in [tap.near as usize, tap.far as usize] {
                 let row = &mut model_rows[model_y % 2];
                 if row.y != model_y {
-                    row.start(model_y, way, extremes, threshold);
+                    row.start(model_y, way, extremes, threshold)?;
                 }
             }
+            pace.steps(words.len() * STRETCH)?;
             for (i, word) in words.iter_mut().enumerate() {
                 let [near, far] = [tap.near, tap.far].map(|y| model_rows[y as usize % 2].verdicts[i]);
                 *word = match (near, far) {
@@ -247,17 +255,21 @@ impl Kernel for Map<'_> {
                 *last &= way.original.last_word();
             }
         }
+        Ok(())
     }
 }
 
 impl ModelRow {
     /// Begin model row `y`: verdicts, but no values yet.
     #[inline(always)]
-    fn start(&mut self, y: usize, way: &Upscale, extremes: &[(f32, f32)], threshold: f32) {
+    fn start(&mut self, y: usize, way: &Upscale, extremes: &[(f32, f32)], threshold: f32) -> Result<()> {
         let count = way.stretches.len();
         let tap = way.rows[0][y];
         let [near, far] = [tap.near, tap.far].map(|row| &extremes[row as usize * count..][..count]);
         self.y = y;
+        reserve(&mut self.verdicts, count, way.original)?;
+        reserve(&mut self.is_known, count, way.original)?;
+        reserve(&mut self.values, count, way.original)?;
         self.verdicts.clear();
         self.verdicts.extend(
             near.iter().zip(far).map(|(near, far)| Verdict::new(near.0.min(far.0), near.1.max(far.1), threshold)),
@@ -265,6 +277,7 @@ impl ModelRow {
         self.is_known.clear();
         self.is_known.resize(count, false);
         self.values.resize(count, [0.0; STRETCH]);
+        Ok(())
     }
 
     /// Compute the values of a stretch unless they are known.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::memory::reserve;
+use crate::memory::grow;
 use crate::parallel::{Pace, STEP};
 use crate::rle::{MaskBuf, Masks, Size};
 use crate::window::Window;
@@ -134,14 +134,14 @@ pub fn warp(masks: Masks<'_>, from: Affine, size: Size) -> Result<MaskBuf> {
                 let rows = from.rows_inside(x as f64 + 0.5, new.y..new.y + new.height, old);
                 if is_full {
                     let base = x * size.height();
-                    reserve(found, found.len() + 1, size)?;
+                    grow(found, 1, size)?;
                     found.extend((!rows.is_empty()).then_some((base + rows.start, base + rows.end)));
                 } else {
                     // A column may be as long as the image is large.
                     for start in rows.clone().step_by(LONG) {
                         let part = start..rows.end.min(start + LONG);
                         pace.steps(part.len())?;
-                        reserve(found, found.len() + part.len() / 2 + 1, size)?;
+                        grow(found, part.len() / 2 + 1, size)?;
                         trace_column(from, tiles, x, part, size.height(), found);
                     }
                 }
