@@ -13,6 +13,8 @@ use crate::window::Window;
 
 /// Fractional bits of an x.
 const SHIFT: u32 = 16;
+/// Rows between two checks.
+const FAR: i64 = 4096;
 
 /// A pixel, on the image or off it.
 type Pixel = [i64; 2];
@@ -74,11 +76,11 @@ pub(crate) fn fill<'a>(polygons: impl Iterator<Item = &'a [f64]>, size: Size, ca
             active.push(Active { x: edge.at(y), step: edge.step, bottom: edge.bottom });
             coming = rest;
         }
-        // Up to the next row on which an edge begins or ends.
+        // Up to the next row on which an edge begins or ends, but not too far at once.
         let begins = coming.first().map_or(height, |edge| edge.top);
-        let next = active.iter().fold(begins, |next, edge| next.min(edge.bottom)).min(height);
+        let next = active.iter().fold(begins, |next, edge| next.min(edge.bottom)).min(height).min(y + FAR);
+        pace.steps((next - y) as usize * (STEP + active.len()))?;
         for y in y..next {
-            pace.steps(STEP + active.len())?;
             sort(&mut active);
             for [left, right] in active.as_chunks::<2>().0 {
                 // From the first pixel not left of the one to the last not right of the other.
@@ -180,11 +182,12 @@ fn line([from, to]: [Pixel; 2], canvas: &mut Canvas<'_>) {
     let (width, height, down) = (x1 - x, (y1 - y).abs(), (y1 - y).signum());
     let (long, short) = (width.max(height), width.min(height));
     let mut error = long - 2 * short;
+    // Every step goes along the longer axis, some along the other as well; which cannot be predicted.
+    let (along, across) = if height > width { ([0, down], [1, 0]) } else { ([1, 0], [0, down]) };
     for _ in 0..=long {
         canvas.set(x as usize, y as usize);
-        let both = error < 0;
-        error += if both { 2 * (long - short) } else { -2 * short };
-        (x, y) =
-            if height > width { (x + i64::from(both), y + down) } else { (x + 1, y + if both { down } else { 0 }) };
+        let both = error >> 63;
+        error += ((2 * long) & both) - 2 * short;
+        (x, y) = (x + along[0] + (across[0] & both), y + along[1] + (across[1] & both));
     }
 }
