@@ -22,6 +22,7 @@ from results import RESULTS, one_thread_each, table, write_section
 
 import samfast
 from samfast.cache import EmbeddingCache
+from samfast.cache.records import read_jobs
 from samfast.train.batches import make_batch
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
@@ -34,12 +35,13 @@ STEPS = 8
 
 
 def encode(root: Path, place: Path, views: int, augment: str) -> tuple[EmbeddingCache, float, int]:
-    """The cache with so many views, and the seconds and bytes that it took to get there from what was there."""
+    """The cache with so many views of each image, and the seconds and bytes of them, at the cache's mean of a row."""
     data = samfast.load_dataset(root)
-    before = EmbeddingCache.open(place).info()["bytes"] if place.exists() else 0
-    start = time.perf_counter()
     cache = samfast.cache_embeddings(data, out=place, device="cpu", views=views, augment=augment, seed=SEED)
-    return cache, time.perf_counter() - start, cache.info()["bytes"] - before
+    rows = views * len({sample.key for sample in data.samples})
+    jobs = read_jobs(place)
+    seconds = sum(job.seconds for job in jobs) / sum(job.encoded for job in jobs)
+    return cache, rows * seconds, rows * cache.manifest.row_bytes
 
 
 def judged(root: Path, cache: Path, settings: dict[str, Any], out: Path) -> tuple[float, float, float]:
@@ -94,11 +96,9 @@ def main() -> None:
         place = options.work or Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         cache_path = place / f"{options.data.resolve().name}-{options.augment}.samcache"
-        costs, parts, seconds, size = {}, {}, 0.0, 0
+        costs, parts = {}, {}
         for views in sorted(options.views):
-            cache, more_seconds, more_bytes = encode(options.data, cache_path, views, options.augment)
-            seconds, size = seconds + more_seconds, size + more_bytes
-            costs[views] = (seconds, size)
+            cache, *costs[views] = encode(options.data, cache_path, views, options.augment)
             torch.set_num_threads(1)
             parts[views] = data_side(options.data, cache, views, common)
             torch.set_num_threads(os.cpu_count() or 1)

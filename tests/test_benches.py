@@ -374,6 +374,14 @@ def test_the_comparisons_of_training_run(script, options, tmp_path) -> None:
 
 
 @pytest.mark.slow
+def test_the_cache_on_a_gpu_is_measured_anywhere(tmp_path: Path) -> None:
+    page = tmp_path / "RESULTS.md"
+    command = [sys.executable, BENCHES / "gpu_cache.py", "--device", "cpu", "--model", "tiny", "--images", "12"]
+    subprocess.run([*command, "--epochs", "2", "--results", page], check=True, capture_output=True, timeout=500)
+    assert "of it the decoder waits for a batch" in page.read_text()
+
+
+@pytest.mark.slow
 def test_reads_from_the_disk_are_measured(tmp_path: Path) -> None:
     pytest.importorskip("zarr", reason="the cache's peers are in the extra [bench]")
     page = tmp_path / "RESULTS.md"
