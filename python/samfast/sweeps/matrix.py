@@ -27,6 +27,7 @@ from samfast.sweeps.grid import Cell, cell_folder, label, make_grid
 from samfast.sweeps.pool import LOG, run_tasks
 from samfast.sweeps.result import SWEEP_JSON, Sweep, Trained, plain
 from samfast.sweeps.worker import Setup, Task
+from samfast.train.callbacks import Callback
 from samfast.train.loop import check_training
 from samfast.train.regimes import get_regime
 
@@ -51,6 +52,7 @@ def sweep(
     jobs: int | None = None,
     out: str | Path | None = None,
     device: str = "auto",
+    callbacks: Sequence[Callback | str] = (),
     **settings: Any,
 ) -> Sweep:
     """Train every combination of settings, compare them on the val set, and judge the winner alone on the test set.
@@ -76,7 +78,9 @@ def sweep(
             device one, and then as many as fit beside each other by the memory that it took.
         out: a folder; ``sweeps/<data>-<model>`` by default.
         device: ``"auto"`` or a torch device.
-        **settings: what all trainings share: anything that :func:`samfast.train_decoder` takes.
+        callbacks: what is told of each training, as :func:`samfast.train_decoder` takes them; they go to other
+            processes, and have to be picklable.
+        **settings: what all trainings share: other fields of :class:`~samfast.train.config.TrainConfig`.
 
     Returns:
         the sweep; its folder holds ``sweep.json``, ``sweep.csv``, ``sweep.md`` and the runs.
@@ -105,7 +109,7 @@ def sweep(
     dataset = data if isinstance(data, Dataset) else load_dataset(data, seed=seed)
     datasets = (dataset,) if folds is None else make_folds(dataset, folds, seed=seed)
     for each in datasets:
-        check_training(each)
+        check_training(each, callbacks=callbacks)
     path = _checked(out or Path("sweeps") / f"{dataset.root.resolve().name}-{model}")
 
     embeddings = _encoded(dataset, cells, model, checkpoint, place, device)
@@ -135,7 +139,10 @@ def sweep(
         say(f"{len(cells) - len(todo)} of {len(cells)} cells are finished already")
     first, then = _room(compute, jobs, len(todo))
     setup = Setup(datasets, embeddings.path, checkpoint, judging, str(compute), max(1, _cores() // (jobs or first)))
-    tasks = [Task(states[number].path, cells[number].fold or 0, dict(cells[number].given)) for number in todo]
+    tasks = [
+        Task(states[number].path, cells[number].fold or 0, {**cells[number].given, "callbacks": callbacks})
+        for number in todo
+    ]
     watch = Stopwatch()
     try:
         for count, (task, answer) in enumerate(run_tasks(tasks, setup, first=first, then=then, log=path / LOG), 1):
