@@ -213,7 +213,12 @@ class Sweep:
         if winner is not None:
             best = max(winner.cells, key=lambda cell: cell.val_iou)
             named = ", ".join(f"{name}={show(winner.settings[name])}" for name in self.varied) or "the one setting"
-            notes += ["", f"winner: {named}", *self._test_lines(), f"its best run on val: {best.path}"]
+            notes += [
+                *([""] if notes else []),
+                f"winner: {named}",
+                *self._test_lines(),
+                f"its best run on val: {best.path}",
+            ]
         return ["", *notes] if notes else []
 
     def _test_lines(self) -> list[str]:
