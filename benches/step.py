@@ -65,7 +65,7 @@ class Loop:
         target, weight = torch.from_numpy(batch.target[mine]), torch.from_numpy(batch.weight[[index]])
         keys, share = (
             torch.from_numpy((batch.click_keys[mine] >> np.uint64(1)).astype(np.int64)),
-            torch.from_numpy(batch.share[mine]),
+            torch.from_numpy(batch.share[mine] / batch.whole),
         )
         points = (torch.from_numpy(values[mine, :1]) for values in (batch.tokens.coords, batch.tokens.labels))
         asked = Asked(torch.zeros(len(keys), dtype=torch.int64), *points, mask=None, has_mask=None)

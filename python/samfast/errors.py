@@ -82,6 +82,7 @@ def choices(name: object, known: Collection[str]) -> str:
 _EXTRAS = {
     "cv2": "train",
     "jinja2": "train",
+    "lightning_fabric": "train",
     "matplotlib": "train",
     "onnx": "export",
     "onnxscript": "export",

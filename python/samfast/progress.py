@@ -10,6 +10,14 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
+_is_silent = False
+
+
+def silence() -> None:
+    """Say nothing and show no bar from here on: another process speaks for this one."""
+    global _is_silent  # noqa: PLW0603 - a process speaks, or it does not
+    _is_silent = True
+
 
 class Bar(Protocol):
     """A running progress bar."""
@@ -40,7 +48,7 @@ class _RichBar:
 @contextmanager
 def bar(description: str, total: float | None, *, unit: str = "images") -> Iterator[Bar]:
     """A progress bar over ``total`` units on standard error, shown only if that is a terminal."""
-    if not sys.stderr.isatty():
+    if _is_silent or not sys.stderr.isatty():
         yield _SilentBar()
         return
     from rich.console import Console
@@ -75,6 +83,8 @@ def track(items: Iterable[T], description: str, *, total: float | None = None, u
 
 def say(text: str = "") -> None:
     """Print a line for the person who waits, to standard error."""
+    if _is_silent:
+        return
     print(text, file=sys.stderr, flush=True)
 
 

@@ -27,7 +27,7 @@ def torch_rates(make, steps: int, steps_per_tick: int = 1) -> list[float]:
 
 def rates(schedule, *, steps_per_epoch: int, epochs: int) -> list[float]:
     return [
-        LR * schedule.factor(step, steps_per_epoch=steps_per_epoch, epochs=epochs)
+        LR * schedule.factor(step, steps_per_epoch=steps_per_epoch, steps=steps_per_epoch * epochs)
         for step in range(steps_per_epoch * epochs)
     ]
 
@@ -80,11 +80,11 @@ def test_plateau_is_reducelronplateau(gamma, patience, threshold, cooldown, min_
     seen = set()
     for count in range(1, len(judged) + 1):
         reference.step(judged[count - 1])
-        found = schedule.factor(0, steps_per_epoch=1, epochs=1, judged=judged[:count])
+        found = schedule.factor(0, steps_per_epoch=1, steps=1, judged=judged[:count])
         assert found == pytest.approx(optimizer.param_groups[0]["lr"])
         seen.add(found)
     assert len(seen) > 2
-    assert schedule.factor(0, steps_per_epoch=1, epochs=1) == 1
+    assert schedule.factor(0, steps_per_epoch=1, steps=1) == 1
 
 
 def test_constant_is_constant() -> None:

@@ -56,6 +56,11 @@ def comma_list(_: click.Context, __: click.Parameter, value: str | None) -> list
     return None if value is None else [item.strip() for item in value.split(",") if item.strip()]
 
 
+def _batch_size(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
+    """A number, or ``auto``."""
+    return int(value) if value is not None and value.isdecimal() else value
+
+
 def _merge(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> Any:
     if not values:
         return None
@@ -102,6 +107,12 @@ set_option = section(
         metavar="NAME=VALUE",
         help="Any other setting of a run's config.toml (repeatable): --set weight_decay=0.1 --set loss.gamma=1.5.",
     ),
+)
+devices_options = section(
+    "Several devices",
+    click.option("--devices", type=click.IntRange(1), help="Processes on each machine, each with a GPU of its own: 1."),
+    click.option("--nodes", type=click.IntRange(1), help="Machines, on each of which torchrun or srun starts this: 1."),
+    click.option("--strategy", type=click.Choice(["ddp"]), help="How they share the work."),
 )
 run_argument = click.argument("root", type=click.Path(path_type=Path), required=False)
 root_argument = click.argument("root", type=click.Path(path_type=Path))
@@ -160,8 +171,9 @@ training_options = section(
         " csv:FILE; point+box where the recipe names none.",
     ),
     click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's."),
+    click.option("--steps", type=click.IntRange(1), help="Optimizer steps, instead of epochs."),
     click.option("--lr", type=float, help="Learning rate, instead of the recipe's."),
-    click.option("--batch-size", type=click.IntRange(1), help="Images a step, instead of the recipe's."),
+    click.option("--batch-size", callback=_batch_size, help="Images a batch, or auto; instead of the recipe's."),
     click.option("--views", type=click.IntRange(1), help="Encoded views of each image to train on, in turn: 1."),
     augment_option,
     click.option(

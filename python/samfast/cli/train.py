@@ -12,6 +12,7 @@ from samfast.cli.options import (
     Verb,
     cache_option,
     data_options,
+    devices_options,
     load,
     model_options,
     out_option,
@@ -29,6 +30,7 @@ from samfast.cli.options import (
 @run_argument
 @model_options
 @training_options
+@devices_options
 @set_option
 @data_options
 @training_seed_option

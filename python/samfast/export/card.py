@@ -18,6 +18,7 @@ def model_card(source: Source) -> str:
     if source.run is None:
         return "\n".join([*lines, f"The base model `{source.sam.name}`.", ""])
     run, config = source.run, source.run["config"]
+    length = f"{config['steps']} steps" if config.get("steps") else f"{config['epochs']} epochs"
     lines += [
         f"`{source.sam.name}`, its prompt encoder and mask decoder fine-tuned with samfast on embeddings of its image",
         "encoder, which is that of the base model.",
@@ -26,7 +27,7 @@ def model_card(source: Source) -> str:
         f"* **Data**: {run['target_kind']} masks of {', '.join(source.classes) or 'objects'};"
         f" images {_sets(source.images)}, {SPLIT_ORIGINS[run['split_origin']]}",
         f"* **Annotations**: SHA-256 `{run['annotation_hash']}`",
-        f"* **Recipe**: `{config['recipe']}`, lr {config['lr']:g}, {config['epochs']} epochs, seed {config['seed']};"
+        f"* **Recipe**: `{config['recipe']}`, lr {config['lr']:g}, {length}, seed {config['seed']};"
         f" epoch {run['epoch']} was the best on the validation set",
         "",
         "| validation | before | after |",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -21,6 +21,7 @@ from samfast.train.balance import EVEN, Balance
 from samfast.train.config import TrainConfig
 from samfast.train.regimes import choose_objects, click_keys, get_regime, training_prompts
 from samfast.train.targets import soft_targets, target_spec, visible
+from samfast.train.world import ALONE, World
 from samfast.views import PlacedSample, view_target
 
 Read = Callable[[Sequence[Sample]], Mapping[str, NDArray[Any]]]
@@ -68,19 +69,33 @@ def epoch_batches(
     balance: Balance = EVEN,
 ) -> Iterator[Batch]:
     """The batches of an epoch, made while those before them are trained on."""
+    for batches in epoch_updates(dataset, samples, read, config, spec, epoch=epoch, balance=balance):
+        yield from batches
+
+
+def epoch_updates(
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    read: Read,
+    config: TrainConfig,
+    spec: PreprocessSpec,
+    *,
+    epoch: int,
+    balance: Balance = EVEN,
+    world: World = ALONE,
+    at_most: int | None = None,
+) -> Iterator[list[Batch]]:
+    """The batches of each of an epoch's updates, or the first ``at_most``: this process's parts, which may be none."""
     order = epoch_order(samples, seed=config.seed, epoch=epoch)
+    updates = in_batches(in_batches(order, config.batch_size), config.accumulate)
+    parts = [[part for batch in update if (part := world.part(batch))] for update in updates[:at_most]]
 
     def make(group: Sequence[Sample]) -> Batch:
         return make_batch(dataset, group, read, config, spec, epoch=epoch, balance=balance)
 
-    return prefetch(make, in_batches(order, config.batch_size), threads=AHEAD, ahead=AHEAD)
-
-
-def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """Batches as they are accumulated, ``size`` in each list; the last may be shorter."""
-    waiting = iter(batches)
-    while group := list(islice(waiting, size)):
-        yield group
+    made = prefetch(make, [part for update in parts for part in update], threads=AHEAD, ahead=AHEAD)
+    for update in parts:
+        yield list(islice(made, len(update)))
 
 
 def make_batch(

@@ -23,6 +23,9 @@ from samfast.train.targets import LOSS_FRAMES
 
 OPTIMIZERS = ("adam", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
+STRATEGIES = ("ddp",)
+AUTO = 0
+"""The batch size of settings that leave it to the run."""
 TRAINABLE = ("prompt_encoder", "mask_decoder")
 """The modules behind the embeddings. What lies before them was hashed into the cache, and stays as it was."""
 PARTS = (
@@ -54,12 +57,14 @@ class TrainConfig:
         loss: the parts of the loss and their weights.
         loss_frame: the grid it is taken on, see :data:`~samfast.train.targets.LOSS_FRAMES`.
         balance: how much each object counts, see :data:`~samfast.train.balance.BALANCES`.
-        epochs: each visits every image once.
+        epochs: each visits every image once; 0 where ``steps`` says how long the run is.
+        steps: optimizer steps instead: the last epoch ends with them. 0 where ``epochs`` says it.
         optimizer: ``"adam"`` or ``"adamw"``.
         lr: base learning rate.
         weight_decay: of matrices and kernels; biases, norms and embeddings have none.
         schedule: of the learning rate.
-        batch_size: images a batch.
+        batch_size: images a batch, on all devices together; ``"auto"`` for as many as are decoded at once, see
+            :func:`~samfast.train.batch_size.fitting_batch_size`. The run's settings hold the number.
         accumulate: batches an optimizer step.
         max_prompts: objects of an image that take part in an epoch, drawn anew in each.
         prompts_per_object: prompts drawn for each of them.
@@ -76,13 +81,16 @@ class TrainConfig:
         seed: of prompts, object choice and order.
         precision: ``"fp32"``, ``"bf16"``, or ``"auto"``: bf16 on CUDA from compute capability 8.0, fp32 elsewhere.
         device: ``"auto"`` or a torch device.
+        devices: processes on each machine, each with a GPU of its own, or with a share of the CPU's cores. They take
+            equal parts of every batch, and the steps that one process would take.
+        nodes: machines. On several, ``torchrun`` or ``srun`` starts the processes.
+        strategy: how the processes share the work: ``"ddp"``, each with all weights.
     """
 
     model: str
     regime: str
     recipe: str
     loss: Objective
-    epochs: int
     optimizer: str
     lr: float
     weight_decay: float
@@ -90,6 +98,8 @@ class TrainConfig:
     batch_size: int
     max_prompts: int
     prompts_per_object: int
+    epochs: int = 0
+    steps: int = 0
     views: int = 1
     augment: str = "light"
     accumulate: int = 1
@@ -105,6 +115,9 @@ class TrainConfig:
     seed: int = 0
     precision: str = "auto"
     device: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    strategy: str = "ddp"
 
     def __post_init__(self) -> None:
         _one_of("model", self.model, MODEL_NAMES)
@@ -125,8 +138,6 @@ class TrainConfig:
             )
         _one_of("precision", self.precision, PRECISIONS)
         for name in (
-            "epochs",
-            "batch_size",
             "max_prompts",
             "prompts_per_object",
             "views",
@@ -134,6 +145,17 @@ class TrainConfig:
             "eval_interval",
         ):
             _number(name, getattr(self, name), at_least=1, whole=True)
+        for name in ("epochs", "steps", "batch_size"):
+            _number(name, getattr(self, name), at_least=0, whole=True)
+        if bool(self.epochs) == bool(self.steps):
+            raise ConfigError(
+                f"epochs={self.epochs}, steps={self.steps}: one of them says how long the run is",
+                where="epochs",
+                fix="epochs, or steps, 1 or more",
+            )
+        _number("devices", self.devices, at_least=1, whole=True)
+        _number("nodes", self.nodes, at_least=1, whole=True)
+        _one_of("strategy", self.strategy, STRATEGIES)
         _number("seed", self.seed, at_least=0, whole=True)
         _number("weight_decay", self.weight_decay, at_least=0)
         _number("lr", self.lr, at_least=0)
@@ -191,6 +213,9 @@ class TrainConfig:
                 where="recipe",
                 fix=f"choose from {_listed(RECIPES)}, or name a run's config.toml",
             )
+        for given, other in (("epochs", "steps"), ("steps", "epochs")):
+            if given in explicit and other not in explicit:
+                settings.pop(other, None)
         return cls.from_dict(_overlaid(settings, explicit))
 
     @classmethod
@@ -208,6 +233,10 @@ class TrainConfig:
             )
         if missing := sorted(known - set(settings) - _OPTIONAL):
             raise ConfigError(f"the setting {missing[0]!r} is missing", where=missing[0])
+        if settings["batch_size"] == "auto":
+            settings["batch_size"] = AUTO
+        else:
+            _number("batch_size", settings["batch_size"], at_least=1, whole=True)
         settings["schedule"] = to_schedule(settings["schedule"])
         settings["loss"] = to_objective(settings["loss"])
         if "trainable" in settings:

@@ -21,6 +21,7 @@ from samfast.train.config import TrainConfig
 from samfast.train.gradients import Gradients
 from samfast.train.loss_frame import losses_in_frame, to_low_res
 from samfast.train.regimes import get_regime
+from samfast.train.world import ALONE, World
 
 CHUNK_POSITIONS = {"cuda": 2**18}
 """Image positions (prompts times the embedding grid) decoded at once, by device type: bounds a step's activations."""
@@ -39,15 +40,25 @@ class Trainer:
         steps_per_epoch: optimizer steps an epoch has.
         device: to train on.
         precision: ``"fp32"`` or ``"bf16"`` (autocast; parameters and losses stay float32).
+        world: the processes that take each step together.
     """
 
     def __init__(
-        self, sam: Sam, config: TrainConfig, *, steps_per_epoch: int, device: torch.device, precision: str = "fp32"
+        self,
+        sam: Sam,
+        config: TrainConfig,
+        *,
+        steps_per_epoch: int,
+        device: torch.device,
+        precision: str = "fp32",
+        world: World = ALONE,
     ) -> None:
         self.sam = sam.to(device)
         self.config = config
         self.device = device
         self.steps_per_epoch = steps_per_epoch
+        self.steps = config.steps or config.epochs * steps_per_epoch
+        self.world = world
         self._autocast = precision == "bf16"
         self._is_sam = get_regime(config.regime).is_sam
         self.cell_px = sam.spec.size / sam.spec.low_res
@@ -62,6 +73,7 @@ class Trainer:
         self.judged: list[float] = []
         self._moving = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self._gradients = Gradients(self._moving)
+        self._names: tuple[str, ...] = ()
         self._averaged = [parameter.detach().clone() for parameter in self._moving] if config.ema else []
 
     @property
@@ -76,8 +88,8 @@ class Trainer:
         added to the gradient yet.
 
         Args:
-            batches: one, or several that are accumulated: the loss is the mean over all their prompts, each with its
-                share.
+            batches: one, or several that are accumulated, or none: the loss is the mean over all their prompts, each
+                with its share, and over those of the other processes.
             step: number of the update, counted from 0 over all epochs.
 
         Returns:
@@ -95,10 +107,14 @@ class Trainer:
             whole, prompts = whole + batch.whole, prompts + len(batch)
             for found in self._pieces(batch) if len(batch) else ():
                 sums = {name: sums[name] + value if sums else value for name, value in found.items()}
+        self._names = self._names or self.world.longest(tuple(sums))
+        none = torch.zeros((), device=self.device)
+        counts = torch.tensor([whole, prompts], dtype=torch.float32, device=self.device)
+        totals = torch.cat([counts, *(sums.get(name, none)[None] for name in self._names)])
+        whole, prompts, *losses = self._gradients.join(self.world, totals).tolist()
         if prompts == 0:
             return {"prompts": 0}
-        totals = torch.stack(list(sums.values())).tolist()
-        means = {name: total / whole for name, total in zip(sums, totals, strict=True)}
+        means = {name: total / whole for name, total in zip(self._names, losses, strict=True)}
         if not np.isfinite(means["loss"]):
             if self.config.on_nan == "skip":
                 return None
@@ -118,6 +134,12 @@ class Trainer:
             with torch.no_grad():
                 torch._foreach_lerp_(self._averaged, self._moving, 1 - self.config.ema)
         return {**means, "prompts": prompts}
+
+    def try_out(self, batch: Batch) -> None:
+        """Take a batch backward and forget it: :attr:`chunk` is then what there is memory for."""
+        for _ in self._pieces(batch):
+            pass
+        self._gradients.clear()
 
     def _pieces(self, batch: Batch) -> Iterator[dict[str, Tensor]]:
         """Add a batch to the gradient, chunk by chunk; for each, the sums of the losses by name."""
@@ -168,7 +190,7 @@ class Trainer:
     def learning_rate(self, step: int) -> float:
         """The learning rate of an update, counted from 0 over all epochs."""
         config = self.config
-        length = {"steps_per_epoch": self.steps_per_epoch, "epochs": config.epochs}
+        length = {"steps_per_epoch": self.steps_per_epoch, "steps": self.steps}
         return config.lr * config.schedule.factor(step, **length, judged=self.judged)
 
     @contextmanager

@@ -15,7 +15,7 @@ from samfast.models.sam import Sam
 from samfast.models.segmenter import TorchSegmenter
 from samfast.progress import Stopwatch, bar
 from samfast.train.balance import Balance
-from samfast.train.batches import Read, epoch_batches, grouped
+from samfast.train.batches import Read, epoch_updates
 from samfast.train.callbacks import Callbacks
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
@@ -25,6 +25,7 @@ from samfast.train.regimes import get_regime
 from samfast.train.targets import visible
 from samfast.train.validation import validate
 from samfast.train.views import EpochViews
+from samfast.train.world import ALONE, World
 
 NOBODY = Callbacks()
 
@@ -42,24 +43,38 @@ def fit(
     device: torch.device,
     precision: str,
     callbacks: Callbacks = NOBODY,
+    world: World = ALONE,
 ) -> None:
     """Train ``sam`` in place, from the last epoch that ``folder`` holds to the end, and leave the run in it.
+
+    Of several processes that train together, the first judges, speaks and writes, and the others wait for it.
 
     Raises:
         RunError: the loss diverged, or a callback failed; the best weights so far are kept.
     """
     steps_per_epoch = -(-len(train) // (config.batch_size * config.accumulate))
-    trainer = Trainer(sam, config, steps_per_epoch=steps_per_epoch, device=device, precision=precision)
+    trainer = Trainer(sam, config, steps_per_epoch=steps_per_epoch, device=device, precision=precision, world=world)
+    epochs = -(-trainer.steps // steps_per_epoch)
     regime = get_regime(config.regime)
     balance = Balance.over(config.balance, (visible(dataset.target(sample)) for sample in train))
     segmenter = TorchSegmenter(sam, regime.contract, device=device)
     metrics: list[dict[str, Any]] = []
     journal = folder.journal
+    callbacks = callbacks if world.is_first else NOBODY
     shown_val = pictured(val, callbacks.pictures)
+
+    def tell(text: str) -> None:
+        if world.is_first:
+            journal.say(text)
 
     def finish_epoch(*, epoch: int, **line: Any) -> None:
         metrics.append({"epoch": epoch, **line})
-        is_judged = epoch % config.eval_interval == 0 or epoch == config.epochs
+        if world.is_first:
+            judge_and_save(epoch)
+        trainer.judged = world.first(trainer.judged)
+
+    def judge_and_save(epoch: int) -> None:
+        is_judged = epoch % config.eval_interval == 0 or epoch == epochs
         with trainer.averaged():
             if is_judged:
                 watch = Stopwatch()
@@ -73,25 +88,25 @@ def fit(
                 else {}
             )
         folder.save_epoch(sam.decoder_state(), trainer.state(), metrics)
-        journal.say(_line(metrics[-1], config.epochs, is_best=is_best))
+        tell(_line(metrics[-1], epochs, is_best=is_best))
         if is_judged:
-            callbacks.validation(step=epoch * steps_per_epoch, epoch=epoch, line=metrics[-1], pictures=pictures)
+            callbacks.validation(
+                step=min(epoch * steps_per_epoch, trainer.steps), epoch=epoch, line=metrics[-1], pictures=pictures
+            )
 
-    done = folder.progress()
+    done = world.first(folder.progress() if world.is_first else None)
     if done is not None:
         sam.load_state_dict(done.weights, strict=False)
         trainer.load_state(done.trainer)
         metrics += done.metrics
-        journal.say(f"continuing after epoch {done.epoch} of {config.epochs}")
+        tell(f"continuing after epoch {done.epoch} of {epochs}")
     try:
         with callbacks.watching(folder, config.to_dict(), step=max(len(metrics) - 1, 0) * steps_per_epoch):
             if done is None:
                 finish_epoch(epoch=0, loss=None, lr=None, seconds=0.0)
-            for epoch in range(len(metrics), config.epochs + 1):
+            for epoch in range(len(metrics), epochs + 1):
                 if config.patience and len(trainer.judged) - 1 - np.argmax(trainer.judged) >= config.patience:
-                    journal.say(
-                        f"no better for {config.patience} judgements in a row: the run ends after epoch {epoch - 1}"
-                    )
+                    tell(f"no better for {config.patience} judgements in a row: the run ends after epoch {epoch - 1}")
                     break
                 watch = Stopwatch()
                 shown = views.shown(train, epoch=epoch)
@@ -99,16 +114,18 @@ def fit(
                     trainer, dataset, shown, read, config, epoch=epoch, balance=balance, callbacks=callbacks
                 )
                 finish_epoch(epoch=epoch, **trained, seconds=round(watch.seconds, 3))
-            folder.finish(metrics)
-            journal.note("finished")
+            if world.is_first:
+                folder.finish(metrics)
+                journal.note("finished")
     except KeyboardInterrupt:
-        journal.say(
-            f"interrupted in epoch {len(metrics)} of {config.epochs}; {folder.path} holds what was finished before."
+        tell(
+            f"interrupted in epoch {len(metrics)} of {epochs}; {folder.path} holds what was finished before."
             " Start it again with the same arguments to continue."
         )
         raise
     except SamfastError as error:
-        journal.note(f"error: {error}")
+        if world.is_first:
+            journal.note(f"error: {error}")
         raise
 
 
@@ -127,10 +144,12 @@ def _train_epoch(
     sums: dict[str, float] = {}
     prompts = skipped = 0
     step = (epoch - 1) * trainer.steps_per_epoch
-    with bar(f"epoch {epoch}/{config.epochs}", len(samples)) as running:
+    with bar(f"epoch {epoch}", len(samples)) as running:
         spec = trainer.sam.spec
-        batches = epoch_batches(dataset, samples, read, config, spec, epoch=epoch, balance=balance)
-        for together in grouped(batches, config.accumulate):
+        which = {"epoch": epoch, "at_most": trainer.steps - step}
+        for together in epoch_updates(
+            dataset, samples, read, config, spec, **which, balance=balance, world=trainer.world
+        ):
             try:
                 means = trainer.step(together, step)
             except RunError as error:
@@ -145,7 +164,7 @@ def _train_epoch(
                 if count:
                     callbacks.step(step=step + 1, epoch=epoch, values={**means, "lr": trainer.learning_rate(step)})
             step += 1
-            images = sum(len(batch.weight) for batch in together)
+            images = len(samples) / trainer.steps_per_epoch
             running.advance(images, loss=sums.get("loss", 0.0) / max(prompts, 1))
     if prompts == 0 and skipped:
         raise RunError(f"epoch {epoch}: no step had a finite loss", where="lr", fix="a smaller lr, or clip_norm=1")

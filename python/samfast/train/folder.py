@@ -279,7 +279,8 @@ def differences(was: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any
 
 
 def _identity(record: dict[str, Any]) -> dict[str, Any]:
-    settings = {name: value for name, value in record["config"].items() if name not in {"device", "recipe"}}
+    free = {"device", "devices", "nodes", "recipe"}
+    settings = {name: value for name, value in record["config"].items() if name not in free}
     return {
         **settings,
         "precision": record["precision"],

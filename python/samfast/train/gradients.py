@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from samfast.train.world import World
+
 
 class Gradients:
     """What some parameters' gradients sum up to.
@@ -39,6 +41,24 @@ class Gradients:
                     before += found
         finally:
             self._drop()
+
+    def join(self, world: World, totals: Tensor) -> Tensor:
+        """Add up over processes, ``(n,)`` float32 ``totals`` of other things along with the gradients.
+
+        Returns:
+            the sum of the totals.
+        """
+        if world.size == 1:
+            return totals
+        reached = torch.tensor([total is not None for total in self._sums], dtype=torch.float32, device=totals.device)
+        here = [torch.zeros_like(p) if g is None else g for p, g in zip(self._parameters, self._sums, strict=True)]
+        lengths = [len(totals), len(reached), *(gradient.numel() for gradient in here)]
+        totals, reached, *sums = world.total(torch.cat([totals, reached, *map(torch.flatten, here)])).split(lengths)
+        self._sums = [
+            total.view_as(parameter) if is_reached else None
+            for total, parameter, is_reached in zip(sums, self._parameters, reached.tolist(), strict=True)
+        ]
+        return totals
 
     def put(self, divisor: float) -> None:
         """Leave the sums, divided, where an optimizer looks for them: in ``parameter.grad``."""

@@ -60,9 +60,9 @@ def summary(record: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], *, 
         state: ``"training"`` or ``"finished"``.
 
     Returns:
-        ``state``; ``model``, ``regime`` and ``seed``; ``planned_epochs``; ``seconds`` of training and judging;
-        ``untuned``, ``best`` and ``last``: the epochs of that name, ``best`` among the judged ones; and ``epochs``, all
-        of them.
+        ``state``; ``model``, ``regime`` and ``seed``; ``planned_epochs`` or ``planned_steps``, the other 0;
+        ``seconds`` of training and judging; ``untuned``, ``best`` and ``last``: the epochs of that name, ``best`` among
+        the judged ones; and ``epochs``, all of them.
     """
     return {
         "state": state,
@@ -70,6 +70,7 @@ def summary(record: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], *, 
         "regime": record["regime"],
         "seed": record["config"]["seed"],
         "planned_epochs": record["config"]["epochs"],
+        "planned_steps": record["config"]["steps"],
         "seconds": round(sum(line["seconds"] + line.get("val_seconds", 0.0) for line in metrics), 3),
         "untuned": metrics[0],
         "best": best_epochs(metrics, 1)[0],

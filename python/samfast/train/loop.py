@@ -23,16 +23,19 @@ from samfast.models.precision import pick_precision
 from samfast.models.sam import Sam
 from samfast.models.segmenter import pick_device
 from samfast.progress import say
-from samfast.train.callbacks import Callback
-from samfast.train.config import TrainConfig
+from samfast.train.batch_size import earlier_batch_size, fitting_batch_size
+from samfast.train.callbacks import Callback, Callbacks
+from samfast.train.config import AUTO, TrainConfig
 from samfast.train.fit import fit
-from samfast.train.folder import check_out, claim, differences, numbered
+from samfast.train.folder import RunFolder, check_out, claim, differences, numbered
 from samfast.train.given import asked_for, check_given
+from samfast.train.launch import check_processes, enter, spread
 from samfast.train.loggers import to_callbacks
 from samfast.train.record import run_record
 from samfast.train.regimes import get_regime
 from samfast.train.run import Run, is_run
 from samfast.train.views import EpochViews, recipe_in, recipe_name
+from samfast.train.world import World
 from samfast.views import Recipe
 from samfast.views.recipe import Photometric
 
@@ -47,7 +50,7 @@ def train_decoder(
     recipe: str | Path = "default",
     epochs: int | None = None,
     lr: float | None = None,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
     max_prompts: int | None = None,
     views: int | None = None,
     augment: str | Recipe | Photometric | None = None,
@@ -81,9 +84,9 @@ def train_decoder(
             where answers are corrected.
         recipe: one of :data:`~samfast.train.recipes.RECIPES`, or the ``config.toml`` of a run, which it reproduces.
             Arguments that are given take precedence.
-        epochs: passes over the train set.
+        epochs: passes over the train set; or ``steps=`` in their place.
         lr: base learning rate.
-        batch_size: images an optimizer step.
+        batch_size: images a batch, on all devices together; ``"auto"`` for as many as a device decodes at once.
         max_prompts: objects of an image that take part in an epoch.
         views: encoded views of each image, the plain one (1, the default) included: each epoch shows every image in
             the next of its views. Judged is the plain one alone.
@@ -134,6 +137,7 @@ def train_decoder(
         device=device,
         **settings,
     )
+    world = enter(config)
     compute = pick_device(config.device)
     precision = pick_precision(config.precision, compute)
     dataset = data if isinstance(data, Dataset) else load_dataset(data)
@@ -143,26 +147,39 @@ def train_decoder(
         check_given(given, dataset)
         train, val = (asked_for(given, dataset, each) for each in (train, val))
     if cache is None:
-        cache = cache_embeddings(
-            dataset,
-            model=model or config.model,
-            checkpoint=checkpoint,
-            out=place,
-            device=config.device,
-            views=config.views,
-            augment=augment or config.augment,
-            seed=config.seed,
-        )
+        with world.first_goes_ahead():
+            cache = cache_embeddings(
+                dataset,
+                model=model or config.model,
+                checkpoint=checkpoint,
+                out=place,
+                device=config.device,
+                views=config.views,
+                augment=augment or config.augment,
+                seed=config.seed,
+            )
     else:
         _check_model(cache, config.model, model if isinstance(model, Sam) else None, checkpoint)
     shown = EpochViews(cache, recipe_in(cache, augment or config.augment), config.views, config.seed)
     _check_rows(cache, dataset, shown, train, val, config.augment)
 
     sam = cache.decoder()
-    record = run_record(config, dataset, shown, sam, checkpoint, precision=precision, device=compute)
     default = Path("runs") / f"{dataset.root.resolve().name}-{config.model}-{label_of(config.regime)}"
+
+    def places() -> Iterable[Path]:
+        return [Path(out).expanduser()] if out is not None else numbered(default)
+
+    about: dict[str, Any] = {"precision": precision, "device": compute}
+    record = run_record(config, dataset, shown, sam, checkpoint, **about)
+    if config.batch_size == AUTO:
+        size = None if overwrite else earlier_batch_size(places(), record)
+        if size is None:
+            size = fitting_batch_size(sam, dataset, train, cache.read, config, **about)
+        config = config.replace(batch_size=world.first(size))
+        say(f"batch size: {config.batch_size} images")
+        record = run_record(config, dataset, shown, sam, checkpoint, **about)
     if keep_finished and not overwrite:
-        found = finished_run([Path(out).expanduser()] if out is not None else numbered(default), record)
+        found = finished_run(places(), record)
         if found is not None:
             say(f"this run is finished: {found.path}")
             return found
@@ -170,17 +187,44 @@ def train_decoder(
         "data": {**dataset.options, "root": record["dataset"]["opened"]},
         "base": {"checkpoint": record["encoder"]["checkpoint"]},
     }
-    folder = claim(out, default, record, config.to_toml(**tables), overwrite=overwrite)
-    keep_heap()
-
-    def read(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
-        return cache.read(samples, pinned=compute.type == "cuda")
-
+    toml = config.to_toml(**tables)
+    folder = world.first(claim(out, default, record, toml, overwrite=overwrite) if world.is_first else None)
+    assert folder is not None
+    work = folder, sam, shown, train, val, config, precision, told
+    if not world.is_first:
+        _take_part(world, dataset, *work)
+        return Run(folder.path)
     with folder.held():
         folder.begin()
         folder.journal.say(f"run: {folder.path}")
-        fit(folder, sam, dataset, shown, train, val, read, config, device=compute, precision=precision, callbacks=told)
+        if config.devices * config.nodes > world.size:
+            spread(_take_part, dataset, work, config=config)
+        else:
+            _take_part(world, dataset, *work)
     return Run(folder.path)
+
+
+def _take_part(
+    world: World,
+    dataset: Dataset,
+    folder: RunFolder,
+    sam: Sam,
+    views: EpochViews,
+    train: Sequence[Sample],
+    val: Sequence[Sample],
+    config: TrainConfig,
+    precision: str,
+    callbacks: Callbacks,
+) -> None:
+    """Train, as one of the processes that do."""
+    device = world.device(pick_device(config.device))
+    keep_heap()
+
+    def read(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
+        return views.cache.read(samples, pinned=device.type == "cuda")
+
+    about: dict[str, Any] = {"device": device, "precision": precision, "callbacks": callbacks, "world": world}
+    fit(folder, sam, dataset, views, train, val, read, config, **about)
 
 
 def check_training(
@@ -211,6 +255,7 @@ def check_training(
     to_callbacks(callbacks)
     config = TrainConfig.make(recipe, **{**settings, "augment": recipe_name(settings.get("augment"))})
     pick_precision(config.precision, pick_device(config.device))
+    check_processes(config)
     check_out(out)
     if dataset is not None:
         labelled(dataset, "train")

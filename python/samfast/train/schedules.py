@@ -16,13 +16,13 @@ class Constant:
 
     kind: ClassVar[str] = "constant"
 
-    def factor(self, step: int, *, steps_per_epoch: int, epochs: int, judged: Sequence[float] = ()) -> float:
+    def factor(self, step: int, *, steps_per_epoch: int, steps: int, judged: Sequence[float] = ()) -> float:
         """What the base learning rate is multiplied with at optimizer step ``step``, counted from 0.
 
         Args:
             step: of all epochs.
             steps_per_epoch: optimizer steps an epoch has.
-            epochs: of the run.
+            steps: optimizer steps the run has.
             judged: the validation IoU each time that the run was judged so far, the untuned model included.
         """
         return 1.0
@@ -47,17 +47,17 @@ class Step:
         if not 0 < self.gamma <= 1:
             raise ConfigError(f"gamma={self.gamma!r}: above 0, at most 1", where="schedule.gamma")
 
-    def factor(self, step: int, *, steps_per_epoch: int, epochs: int, judged: Sequence[float] = ()) -> float:
+    def factor(self, step: int, *, steps_per_epoch: int, steps: int, judged: Sequence[float] = ()) -> float:
         """See :meth:`Constant.factor`."""
         return float(self.gamma ** (step // steps_per_epoch // self.step_size))
 
 
 @dataclass(frozen=True)
 class Cosine:
-    """Linear warm-up, then half a cosine down to 0 at the end of the last epoch (Loshchilov & Hutter, SGDR, 2017).
+    """Linear warm-up, then half a cosine down to 0 at the end of the run (Loshchilov & Hutter, SGDR, 2017).
 
     >>> schedule = Cosine(warmup_epochs=1)
-    >>> [round(schedule.factor(step, steps_per_epoch=2, epochs=3), 3) for step in range(6)]
+    >>> [round(schedule.factor(step, steps_per_epoch=2, steps=6), 3) for step in range(6)]
     [0.333, 0.667, 1.0, 0.854, 0.5, 0.146]
 
     Attributes:
@@ -71,12 +71,12 @@ class Cosine:
         if self.warmup_epochs < 0:
             raise ConfigError(f"warmup_epochs={self.warmup_epochs!r}: 0 or more", where="schedule.warmup_epochs")
 
-    def factor(self, step: int, *, steps_per_epoch: int, epochs: int, judged: Sequence[float] = ()) -> float:
+    def factor(self, step: int, *, steps_per_epoch: int, steps: int, judged: Sequence[float] = ()) -> float:
         """See :meth:`Constant.factor`."""
-        warmup = min(round(self.warmup_epochs * steps_per_epoch), epochs * steps_per_epoch - 1)
+        warmup = min(round(self.warmup_epochs * steps_per_epoch), steps - 1)
         if step < warmup:
             return (step + 1) / (warmup + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (epochs * steps_per_epoch - warmup)))
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Milestones:
     """Linear warm-up, then a drop at each of some steps: the ``LambdaLR`` of ``lightning-sam``.
 
     >>> schedule = Milestones(warmup_steps=2, milestones=(4, 6), gamma=0.1)
-    >>> [round(schedule.factor(step, steps_per_epoch=4, epochs=2), 3) for step in range(8)]
+    >>> [round(schedule.factor(step, steps_per_epoch=4, steps=8), 3) for step in range(8)]
     [0.0, 0.5, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
 
     Attributes:
@@ -107,7 +107,7 @@ class Milestones:
         if not 0 < self.gamma <= 1:
             raise ConfigError(f"gamma={self.gamma!r}: above 0, at most 1", where="schedule.gamma")
 
-    def factor(self, step: int, *, steps_per_epoch: int, epochs: int, judged: Sequence[float] = ()) -> float:
+    def factor(self, step: int, *, steps_per_epoch: int, steps: int, judged: Sequence[float] = ()) -> float:
         """See :meth:`Constant.factor`."""
         if step < self.warmup_steps:
             return step / self.warmup_steps
@@ -140,7 +140,7 @@ class Plateau:
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r}: 0 or more", where=f"schedule.{name}")
 
-    def factor(self, step: int, *, steps_per_epoch: int, epochs: int, judged: Sequence[float] = ()) -> float:
+    def factor(self, step: int, *, steps_per_epoch: int, steps: int, judged: Sequence[float] = ()) -> float:
         """See :meth:`Constant.factor`."""
         factor, best, bad, resting = 1.0, -math.inf, 0, 0
         for value in judged:
