@@ -20,6 +20,7 @@ import torch
 from contenders.machine import describe, take_cores
 from contenders.prepare import draw_checkpoint
 from models import DTYPES, STOCK, Seconds, Task, in_process
+from numpy.typing import NDArray
 from results import RESULTS, table, write_section
 from segment_anything.modeling import Sam as StockSam
 from synthetic import draw_batch
@@ -47,7 +48,8 @@ class Loop:
     def __init__(self, sam: StockSam, config: TrainConfig, precision: str) -> None:
         self.sam = sam
         self.config = config
-        self.autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+        self.device = next(sam.mask_decoder.parameters()).device
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
         sam.image_encoder.requires_grad_(False)
         self.moving = [*sam.prompt_encoder.parameters(), *sam.mask_decoder.parameters()]
         self.optimizer = torch.optim.Adam(self.moving, lr=config.lr)
@@ -61,15 +63,15 @@ class Loop:
     def image_loss(self, batch: Batch, index: int) -> float:
         """Ask all prompts of an image, correct the answers, and so on; backward after each time."""
         mine = batch.tokens.image_index == index
-        embedding = torch.from_numpy(batch.features["image_embeddings"][index : index + 1])
-        target, weight = torch.from_numpy(batch.target[mine]), torch.from_numpy(batch.weight[[index]])
+        embedding = self.tensor(batch.features["image_embeddings"][index : index + 1])
+        target, weight = self.tensor(batch.target[mine]), self.tensor(batch.weight[[index]])
         keys, share = (
-            torch.from_numpy((batch.click_keys[mine] >> np.uint64(1)).astype(np.int64)),
-            torch.from_numpy(batch.share[mine] / batch.whole),
+            self.tensor((batch.click_keys[mine] >> np.uint64(1)).astype(np.int64)),
+            self.tensor(batch.share[mine] / batch.whole),
         )
-        points = (torch.from_numpy(values[mine, :1]) for values in (batch.tokens.coords, batch.tokens.labels))
-        asked = Asked(torch.zeros(len(keys), dtype=torch.int64), *points, mask=None, has_mask=None)
-        weight, is_one_point = weight.expand_as(target), torch.from_numpy(batch.is_one_point[mine])
+        points = (self.tensor(values[mine, :1]) for values in (batch.tokens.coords, batch.tokens.labels))
+        asked = Asked(torch.zeros_like(share, dtype=torch.int64), *points, mask=None, has_mask=None)
+        weight, is_one_point = weight.expand_as(target), self.tensor(batch.is_one_point[mine])
         times, total = keys.shape[1] + 1, 0.0
         for number in range(times):
             logits, scores = self.decode(embedding, asked)
@@ -78,11 +80,14 @@ class Loop:
             loss.backward()
             total += float(loss.detach())
             if number + 1 < times:
-                draws = keys[:, number], torch.ones(len(keys), dtype=torch.bool)
+                draws = keys[:, number], torch.ones_like(share, dtype=torch.bool)
                 cell_px = self.sam.image_encoder.img_size / logits.shape[-1]
                 asked = corrected(asked, logits[:, :1], target, weight, *draws, cell_px=cell_px)
                 is_one_point = torch.zeros_like(is_one_point)
         return total
+
+    def tensor(self, values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
 
     def decode(self, embedding: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
         encoder = self.sam.prompt_encoder

@@ -11,6 +11,7 @@ import torch
 from samfast.cache import EmbeddingCache
 from samfast.data import Dataset
 from samfast.models.sam import Sam
+from samfast.train import train_decoder
 from samfast.train.batches import make_batch
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
@@ -70,3 +71,28 @@ def test_embeddings_are_read_into_memory_that_the_gpu_copies_from(cache) -> None
     assert not torch.from_numpy(plain).is_pinned()
     moved = torch.from_numpy(pinned).to("cuda", non_blocking=True)
     np.testing.assert_array_equal(moved.cpu(), plain)
+
+
+def test_a_step_without_memory_is_taken_in_smaller_chunks(dataset, cache, monkeypatch) -> None:
+    """The error is the allocator's own: a chunk of more than three prompts asks for more than any GPU has."""
+    sam = cache.decoder()
+    wanted, _ = steps(dataset, cache, sam, device="cuda", regime="box")
+    rounds = Trainer._rounds
+
+    def greedy(self, batch, part, *rest):
+        for found in rounds(self, batch, part, *rest):
+            if part.stop - part.start > 3:
+                torch.empty(2**50, dtype=torch.uint8, device="cuda")
+            yield found
+
+    monkeypatch.setattr(Trainer, "_rounds", greedy)
+    found, _ = steps(dataset, cache, sam, device="cuda", regime="box")
+    assert np.allclose(found, wanted, rtol=1e-4)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
+def test_two_gpus_take_the_steps_of_one(dataset, cache, tmp_path) -> None:
+    settings = {"epochs": 2, "batch_size": 4, "max_prompts": 3, "regime": "box", "device": "cuda", "precision": "fp32"}
+    one = train_decoder(dataset, cache=cache, out=tmp_path / "one", **settings)
+    two = train_decoder(dataset, cache=cache, out=tmp_path / "two", devices=2, **settings)
+    assert [line["loss"] for line in two.metrics[1:]] == pytest.approx([line["loss"] for line in one.metrics[1:]], 1e-3)
