@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from samfast.models.architecture import get_architecture
 from samfast.models.sam import Sam
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
+from samfast.train.run import Run
 from samfast.train.targets import LOSS_FRAMES
 
 LITTER_SIDE = 768
@@ -90,6 +92,13 @@ def step_seconds(model: str, loss_frame: str) -> float:
     return min(spent[1:])
 
 
+def last_epochs(frame: str, roots: Sequence[Path], seeds: Sequence[int], place: Path) -> list[str]:
+    """A row of the validation IoU after the last epoch: the best one may be that of the untuned model, of any frame."""
+    runs = [[Run(place / f"{frame}, {root.name}, seed {seed}") for seed in seeds] for root in roots]
+    values = [float(np.mean([run.metrics[-1]["val_iou"] for run in of_one])) for of_one in runs]
+    return [f"{frame}, val after the last epoch", *(f"{value:.3f}" for value in [*values, np.mean(values)])]
+
+
 def main() -> None:
     """Train, judge, and write the section of ``RESULTS.md``."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -117,6 +126,7 @@ def main() -> None:
                 write_litter(roots[-1], options.litter)
         candidates = {frame: {**common, "loss_frame": frame} for frame in LOSS_FRAMES}
         rows = compared(candidates, roots, seeds=options.seeds, place=place, pool=pool)
+        last = [[*last_epochs(frame, roots, options.seeds, place), "", ""] for frame in LOSS_FRAMES]
     coarse, fine = (float(row[-1].split(" / ")[0]) for row in rows)  # the mean over validation sets
     winner = "model" if fine > coarse + MARGIN else "low-res"
     models = ("tiny", "vit_b")
@@ -130,7 +140,7 @@ def main() -> None:
         f" unless the other is better by more than {MARGIN} of validation IoU: `{winner}`."
     )
     head = f"## The frame of the loss\n\n{describe('cpu', options.jobs)}."
-    write_section(options.results, "loss-frame", f"{head} {note}\n\n{table(header, rows)}")
+    write_section(options.results, "loss-frame", f"{head} {note}\n\n{table(header, rows + last)}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from samfast.frames import Frame, PreprocessSpec
 from samfast.masks import Masks
 
 LOSS_FRAMES = ("low-res", "model")
-"""``low-res``: the decoder's own grid; ``model``: the pixels of its input, which logits are upscaled to."""
+"""``low-res``: the decoder's own grid; ``model``: the pixels of its input, which logits are upscaled to: better where
+objects are a few cells small, for up to twice the time of a step."""
 
 
 def target_spec(spec: PreprocessSpec, loss_frame: str) -> PreprocessSpec:
