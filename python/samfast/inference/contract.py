@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -26,10 +27,33 @@ class OutputContract:
     Attributes:
         one_point: tokens supervised on prompts that are a single point; () if training never saw one.
         other: tokens supervised on every other prompt (boxes, masks, two or more points); () if it never saw one.
+        classes: of a model that is asked without prompts: the class each mask token answers with, in their order;
+            () of a model that answers prompts.
+        multilabel: whether a pixel may be of several of the ``classes``; else it is of one of them, or of none.
     """
 
     one_point: tuple[int, ...] = SINGLE + MULTIMASK
     other: tuple[int, ...] = SINGLE
+    classes: tuple[str, ...] = ()
+    multilabel: bool = False
+
+    def require_prompts(self, name: str) -> None:
+        """Raise :class:`~samfast.errors.ConfigError` if the model of that name is asked without prompts."""
+        if self.classes:
+            raise ConfigError(
+                f"{name} takes no prompts: it gives a mask for each of its classes ({shortened(self.classes)})",
+                where="prompts",
+                fix="leave the prompts out (prompts='none'), or train a model with a regime of prompts, such as box",
+            )
+
+    def require_classes(self, name: str) -> None:
+        """Raise :class:`~samfast.errors.ConfigError` unless the model of that name is asked without prompts."""
+        if not self.classes:
+            raise ConfigError(
+                f"{name} answers nothing without a prompt: it was not taught any classes",
+                where="prompts",
+                fix="ask it by prompts, such as box or point, or train a model with regime='none'",
+            )
 
     def select(
         self, scores: NDArray[np.float32], is_one_point: NDArray[np.bool_], selection: Selection = "single"
@@ -69,15 +93,31 @@ class OutputContract:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dict, the inverse of :meth:`from_dict`."""
-        return {"one_point": list(self.one_point), "other": list(self.other)}
+        return {
+            "one_point": list(self.one_point),
+            "other": list(self.other),
+            "classes": list(self.classes),
+            "multilabel": self.multilabel,
+        }
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> OutputContract:
         """The contract :meth:`to_dict` wrote."""
-        return cls(tuple(fields["one_point"]), tuple(fields["other"]))
+        classes = tuple(fields.get("classes", ()))  # older files have none
+        return cls(tuple(fields["one_point"]), tuple(fields["other"]), classes, bool(fields.get("multilabel", False)))
 
 
 def check_selection(selection: str) -> None:
     """Raise :class:`~samfast.errors.ConfigError` unless there is such a rule."""
     if selection not in get_args(Selection):
         raise ConfigError(f"selection={selection!r} is none of {', '.join(get_args(Selection))}", where="selection")
+
+
+def shortened(names: Sequence[str], most: int = 6) -> str:
+    """Names with commas between them, and how many more there are.
+
+    >>> shortened(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

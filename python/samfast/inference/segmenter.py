@@ -38,14 +38,14 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model answered to the prompts on one image.
+    """What a model answered to the ``P`` prompts on one image; or, without prompts, of its ``P`` classes.
 
     Attributes:
         masks: ``P`` masks, original frame.
         scores: ``(P,)`` float32, the model's own estimate of each mask's IoU.
         low_res: ``(P, low_res, low_res)`` float32 logits of the chosen tokens.
         tokens: ``(P,)`` int64, the chosen mask tokens.
-        prompts: what was asked.
+        prompts: what was asked; none of a model that is asked without.
     """
 
     masks: Masks
@@ -84,10 +84,12 @@ def segment(
 
     Returns:
         masks in the original frame, thresholded at the spec's ``mask_threshold``.
+
+    Raises:
+        ConfigError: the model is one that is asked without prompts, or the embedding is of several images.
     """
-    if len(embedding.frames) != 1:
-        raise ConfigError(f"segment() takes the embedding of one image, this one holds {len(embedding.frames)}")
-    frame = embedding.frames[0]
+    segmenter.contract.require_prompts(segmenter.name)
+    frame = require_one_image(embedding)
     tokens = tokenize(prompts, embedding.frames)
     low_res = np.zeros((len(prompts), frame.spec.low_res, frame.spec.low_res), np.float32)
     scores = np.zeros(len(prompts), np.float32)
@@ -100,3 +102,14 @@ def segment(
         low_res[part] = logits[rows, chosen[part]]
         scores[part] = ious[rows, chosen[part]]
     return Prediction(Masks.from_logits(low_res, frame), scores, low_res, chosen, prompts)
+
+
+def require_one_image(embedding: Embedding) -> Frame:
+    """The frame of the one image that is embedded.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    if len(embedding.frames) != 1:
+        raise ConfigError(f"masks are made of one image at a time, this embedding holds {len(embedding.frames)}")
+    return embedding.frames[0]

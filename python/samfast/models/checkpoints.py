@@ -17,7 +17,7 @@ from torch import Tensor
 
 from samfast.errors import CheckpointError
 from samfast.models.architecture import ARCHITECTURES, OFFICIAL_FILES, Architecture, get_architecture
-from samfast.models.sam import Sam, empty_sam
+from samfast.models.sam import MASK_TOKENS, Sam, empty_sam
 
 SHIPPED = "tiny.safetensors"
 
@@ -71,19 +71,23 @@ def load_model(name: str, *, checkpoint: str | Path | None = None) -> Sam:
         return _build(architecture, read_checkpoint(path), where=path)
 
 
-def decoder_only(name: str, state: Mapping[str, Tensor], *, where: str | Path | None = None) -> Sam:
+def decoder_only(
+    name: str, state: Mapping[str, Tensor], *, where: str | Path | None = None, mask_tokens: int = MASK_TOKENS
+) -> Sam:
     """A model without an image encoder.
 
     Args:
         name: of the architecture.
         state: ``prompt_encoder.*`` and ``mask_decoder.*``, as :meth:`Sam.decoder_state` gives them.
         where: the file they come from, for error messages.
+        mask_tokens: of the mask decoder.
 
     Raises:
         ConfigError: there is no such model.
         CheckpointError: the tensors are not exactly those of this decoder.
     """
-    return _build(get_architecture(name), state, where=where, is_decoder_only=True)
+    model = empty_sam(get_architecture(name), decoder_only=True, mask_tokens=mask_tokens)
+    return _filled(model, state, where=where)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -207,16 +211,14 @@ def describe_state(state: Mapping[str, Tensor]) -> str:
     )
 
 
-def _build(
-    architecture: Architecture,
-    state: Mapping[str, Tensor],
-    *,
-    where: str | Path | None,
-    is_decoder_only: bool = False,
-) -> Sam:
-    model = empty_sam(architecture, decoder_only=is_decoder_only)
+def _build(architecture: Architecture, state: Mapping[str, Tensor], *, where: str | Path | None) -> Sam:
+    return _filled(empty_sam(architecture), state, where=where)
+
+
+def _filled(model: Sam, state: Mapping[str, Tensor], *, where: str | Path | None) -> Sam:
+    """A model that :func:`empty_sam` made, with its values in it."""
     expected = model.state_dict()
-    _check_state(architecture.name, expected, state, where=where)
+    _check_state(model.name, expected, state, where=where)
     model.load_state_dict({key: state[key] for key in expected})
     return model
 

@@ -14,7 +14,8 @@ from samfast.models.decoder import decode
 from samfast.models.encoder import encode
 
 ENCODER_DIMS_PER_MLP = 4
-MULTIMASK_OUTPUTS = 3
+MASK_TOKENS = 4
+"""Of the official models: token 0, and three for prompts that may mean several objects."""
 DECODER_DEPTH = 2
 
 
@@ -33,11 +34,14 @@ class Sam(nn.Module):
     Args:
         architecture: the shape.
         decoder_only: leave the image encoder out.
+        mask_tokens: of the mask decoder; another number than the official models' is one token for each class.
     """
 
     adapter = ADAPTER
 
-    def __init__(self, architecture: Architecture, *, decoder_only: bool = False) -> None:
+    def __init__(
+        self, architecture: Architecture, *, decoder_only: bool = False, mask_tokens: int = MASK_TOKENS
+    ) -> None:
         super().__init__()
         self.architecture = architecture
         self.name = architecture.name
@@ -50,7 +54,7 @@ class Sam(nn.Module):
             mask_in_chans=architecture.mask_channels,
         )
         self.mask_decoder = MaskDecoder(
-            num_multimask_outputs=MULTIMASK_OUTPUTS,
+            num_multimask_outputs=mask_tokens - 1,
             transformer=TwoWayTransformer(
                 depth=DECODER_DEPTH,
                 embedding_dim=architecture.prompt_dim,
@@ -98,7 +102,8 @@ class Sam(nn.Module):
             has_mask: ``(P,)``, not 0 where ``mask`` is a prompt; None with ``mask``.
 
         Returns:
-            ``(P, 4, low_res, low_res)`` logits and ``(P, 4)`` predicted IoU of the mask tokens.
+            ``(P, K, low_res, low_res)`` logits and ``(P, K)`` predicted IoU of the ``K`` mask tokens, 4 in official
+            models.
         """
         return decode(
             self.prompt_encoder,
@@ -149,8 +154,8 @@ def _tensors(module: nn.Module, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
     return {name: named[name].detach() for name in sorted(named) if name.startswith(prefixes)}
 
 
-def empty_sam(architecture: Architecture, *, decoder_only: bool = False) -> Sam:
+def empty_sam(architecture: Architecture, *, decoder_only: bool = False, mask_tokens: int = MASK_TOKENS) -> Sam:
     """A model whose parameters hold no values yet: made without the seconds that drawing them costs."""
     with torch.device("meta"):
-        model = Sam(architecture, decoder_only=decoder_only)
+        model = Sam(architecture, decoder_only=decoder_only, mask_tokens=mask_tokens)
     return model.to_empty(device="cpu").eval()
