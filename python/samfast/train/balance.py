@@ -15,6 +15,9 @@ BALANCES = ("none", "image", "class", "size")
 """``none``: every object counts alike; ``image``: every image of a step; ``class``: every class of the train set;
 ``size``: every size of it, small, medium and large as COCO has them."""
 
+PROMPT_FREE_BALANCES = ("none", "image")
+"""Those that need no objects; without prompts the two are the same."""
+
 SIZES_PX2 = (32**2, 96**2)
 """Areas from which an object is medium, and large (COCO's evaluation)."""
 

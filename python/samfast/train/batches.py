@@ -15,6 +15,7 @@ from samfast.data import Dataset
 from samfast.data.parallel import prefetch
 from samfast.data.types import Sample, Target
 from samfast.frames import PreprocessSpec
+from samfast.inference.classes import class_masks, class_tokens
 from samfast.inference.tokens import Tokens, tokenize
 from samfast.prompts import PADDING, concatenate, point_prompts
 from samfast.train.balance import EVEN, Balance
@@ -35,7 +36,8 @@ class Batch:
     Attributes:
         features: name to ``(I, ...)`` array.
         tokens: ``P`` prompts, model frame.
-        target: ``(P, T, T)`` float32 in [0, 1], where T is the side of the frame that the loss is taken in.
+        target: ``(P, T, T)`` float32 in [0, 1], where T is the side of the frame that the loss is taken in; without
+            prompts ``(P, K, T, T)``, all of each of the ``K`` classes.
         weight: ``(I, T, T)`` float32 in [0, 1], see :func:`~samfast.train.targets.soft_targets`.
         share: ``(P,)`` float32: how much each prompt's loss counts.
         whole: the sum of it over an update's batches divides the sum over their prompts.
@@ -110,6 +112,8 @@ def make_batch(
 ) -> Batch:
     """Draw prompts on ``samples`` and lay everything out for a step."""
     regime = get_regime(config.regime)
+    if regime.is_prompt_free:
+        return _class_batch(dataset, samples, read, config, spec)
     prompts = [point_prompts(np.zeros((0, 1, 2)))]  # an image may have no object outside the ignored region
     grid = target_spec(spec, config.loss_frame)
     targets = [np.zeros((0, grid.low_res, grid.low_res), np.float32)]
@@ -142,6 +146,30 @@ def make_batch(
         is_one_point=asked.is_one_point,
         click_keys=drawn_keys,
         adds_click=regime.adds_click(drawn_keys),
+    )
+
+
+def _class_batch(
+    dataset: Dataset, samples: Sequence[Sample], read: Read, config: TrainConfig, spec: PreprocessSpec
+) -> Batch:
+    """A step without prompts: each image is asked once, for all of every class, and counts alike."""
+    order, grid = np.arange(len(dataset.classes)), target_spec(spec, config.loss_frame)
+    targets, weights = [], []
+    for sample in samples:
+        target = visible(shown_target(dataset, sample))
+        soft, weight = soft_targets(class_masks(target, order), target.ignore, grid.frame(*shown_size(sample)))
+        targets.append(soft)
+        weights.append(weight)
+    images = len(samples)
+    return Batch(
+        features=read(samples),
+        tokens=class_tokens(images, spec),
+        target=np.stack(targets),
+        weight=np.stack(weights),
+        share=np.full(images, 1 / images, np.float32),
+        is_one_point=np.zeros(images, bool),
+        click_keys=np.zeros((images, 0), np.uint64),
+        adds_click=np.zeros((images, 0), bool),
     )
 
 

@@ -14,7 +14,7 @@ import tomli_w
 from samfast.errors import ConfigError, choices
 from samfast.inference.prompt_kinds import GIVEN
 from samfast.models.architecture import MODEL_NAMES
-from samfast.train.balance import BALANCES
+from samfast.train.balance import BALANCES, PROMPT_FREE_BALANCES
 from samfast.train.objective import Objective, to_objective
 from samfast.train.recipes import RECIPES, recipe_settings
 from samfast.train.regimes import get_regime
@@ -53,6 +53,8 @@ class TrainConfig:
     Attributes:
         model: name of the model.
         regime: how prompts are drawn, see :mod:`samfast.train.regimes`.
+        multilabel: of the regime ``none``: whether a pixel may be of several classes, each of which has a sigmoid of its
+            own; otherwise it is of one class or of none, by a softmax over the classes and the background.
         recipe: name of the recipe the settings started from.
         loss: the parts of the loss and their weights.
         loss_frame: the grid it is taken on, see :data:`~samfast.train.targets.LOSS_FRAMES`.
@@ -66,8 +68,8 @@ class TrainConfig:
         batch_size: images a batch, on all devices together; ``"auto"`` for as many as are decoded at once, see
             :func:`~samfast.train.batch_size.fitting_batch_size`. The run's settings hold the number.
         accumulate: batches an optimizer step.
-        max_prompts: objects of an image that take part in an epoch, drawn anew in each.
-        prompts_per_object: prompts drawn for each of them.
+        max_prompts: objects of an image that take part in an epoch, drawn anew in each; without prompts, all do.
+        prompts_per_object: prompts drawn for each of them; without prompts, an image is asked once an epoch.
         eval_interval: epochs between two judgements on the val set; the untuned model and the last epoch are always
             judged, and the best of the judged epochs is kept.
         views: encoded views of each image, the plain one included; each epoch takes the next one.
@@ -111,6 +113,7 @@ class TrainConfig:
     patience: int = 0
     keep: int = 0
     on_nan: str = "stop"
+    multilabel: bool = False
     trainable: tuple[str, ...] = TRAINABLE
     seed: int = 0
     precision: str = "auto"
@@ -121,7 +124,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _one_of("model", self.model, MODEL_NAMES)
-        if get_regime(self.regime).given is not None and self.views > 1:
+        regime = get_regime(self.regime)
+        if regime.given is not None and self.views > 1:
             raise ConfigError(
                 f"views={self.views}: the prompts of a file are asked of the images as they are",
                 where="views",
@@ -129,6 +133,21 @@ class TrainConfig:
             )
         _one_of("loss_frame", self.loss_frame, LOSS_FRAMES)
         _one_of("balance", self.balance, BALANCES)
+        if regime.is_prompt_free and self.balance not in PROMPT_FREE_BALANCES:
+            raise ConfigError(
+                f"balance={self.balance!r} weighs objects by their {self.balance}, and regime='none' asks for none:"
+                " it teaches all of each class, and its Dice loss counts all classes alike",
+                where="balance",
+                fix=f"choose from {_listed(PROMPT_FREE_BALANCES)}, or train with prompts",
+            )
+        if not isinstance(self.multilabel, bool):
+            raise ConfigError(f"multilabel={self.multilabel!r} is neither true nor false", where="multilabel")
+        if self.multilabel and not regime.is_prompt_free:
+            raise ConfigError(
+                f"multilabel is about classes, and regime={self.regime!r} asks for one object at a time",
+                where="multilabel",
+                fix="leave it out, or train with regime='none'",
+            )
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         if self.precision in {"fp16", "float16"}:
             raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from samfast.models.sam import Sam
 from samfast.models.segmenter import as_float32
 from samfast.progress import say
 from samfast.train.batches import Batch
+from samfast.train.class_losses import class_losses
 from samfast.train.clicks import Asked, answers, corrected
 from samfast.train.config import TrainConfig
 from samfast.train.gradients import Gradients
 from samfast.train.loss_frame import losses_in_frame, to_low_res
+from samfast.train.losses import prompt_losses
 from samfast.train.regimes import get_regime
 from samfast.train.world import ALONE, World
 
@@ -61,6 +64,10 @@ class Trainer:
         self.world = world
         self._autocast = precision == "bf16"
         self._is_sam = get_regime(config.regime).is_sam
+        self._is_prompt_free = get_regime(config.regime).is_prompt_free
+        self._loss = partial(prompt_losses, config.loss)
+        if self._is_prompt_free:
+            self._loss = partial(class_losses, config.loss, multilabel=config.multilabel)
         self.cell_px = sam.spec.size / sam.spec.low_res
         self.chunk = max(1, CHUNK_POSITIONS.get(device.type, CHUNK_POSITIONS_ELSEWHERE) // sam.spec.embedding**2)
         sam.requires_grad_(False)
@@ -239,12 +246,13 @@ class Trainer:
         keys = self._tensor((batch.click_keys[part] >> np.uint64(1)).astype(np.int64))  # torch divides int64 alone
         adds_click = self._tensor(batch.adds_click[part])
         corrections = keys.shape[1]
-        cells = to_low_res(target, weight, self.sam.spec.low_res)
+        cells = to_low_res(target, weight, self.sam.spec.low_res) if corrections else (target, weight)
         for number in range(corrections + 1):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
                 logits, ious = self.sam.decode(**features, **vars(asked))
             logits = logits.float()
-            losses = losses_in_frame(self.config.loss, logits, ious.float(), target, weight, is_one_point)
+            lone = () if self._is_prompt_free else (is_one_point,)
+            losses = losses_in_frame(self._loss, logits, ious.float(), target, weight, *lone)
             named = {"loss": losses.total, **{f"loss_{name}": values for name, values in losses.parts.items()}}
             yield {name: values / (corrections + 1) for name, values in named.items()}
             if number < corrections:

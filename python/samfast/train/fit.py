@@ -21,6 +21,7 @@ from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
 from samfast.train.folder import RunFolder
 from samfast.train.pictures import pictured, validation_pictures
+from samfast.train.prompt_free import run_contract
 from samfast.train.regimes import get_regime
 from samfast.train.targets import visible
 from samfast.train.validation import validate
@@ -57,7 +58,7 @@ def fit(
     epochs = -(-trainer.steps // steps_per_epoch)
     regime = get_regime(config.regime)
     balance = Balance.over(config.balance, (visible(dataset.target(sample)) for sample in train))
-    segmenter = TorchSegmenter(sam, regime.contract, device=device)
+    segmenter = TorchSegmenter(sam, run_contract(config, dataset), device=device)
     metrics: list[dict[str, Any]] = []
     journal = folder.journal
     callbacks = callbacks if world.is_first else NOBODY

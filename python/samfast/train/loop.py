@@ -31,6 +31,7 @@ from samfast.train.folder import RunFolder, check_out, claim, differences, numbe
 from samfast.train.given import asked_for, check_given
 from samfast.train.launch import check_processes, enter, spread
 from samfast.train.loggers import to_callbacks
+from samfast.train.prompt_free import run_contract, tell_overlap, with_tokens
 from samfast.train.record import run_record
 from samfast.train.regimes import get_regime
 from samfast.train.run import Run, is_run
@@ -141,8 +142,9 @@ def train_decoder(
     compute = pick_device(config.device)
     precision = pick_precision(config.precision, compute)
     dataset = data if isinstance(data, Dataset) else load_dataset(data)
-    train, val = labelled(dataset, "train"), labelled(dataset, "val")
-    given = get_regime(config.regime).given
+    way = get_regime(config.regime)
+    train, val = (labelled(dataset, split, with_empty=way.is_prompt_free) for split in ("train", "val"))
+    given = way.given
     if given is not None:
         check_given(given, dataset)
         train, val = (asked_for(given, dataset, each) for each in (train, val))
@@ -163,7 +165,9 @@ def train_decoder(
     shown = EpochViews(cache, recipe_in(cache, augment or config.augment), config.views, config.seed)
     _check_rows(cache, dataset, shown, train, val, config.augment)
 
-    sam = cache.decoder()
+    contract = run_contract(config, dataset)
+    sam = with_tokens(cache.decoder(), contract)
+    tell_overlap(contract, dataset, train)
     default = Path("runs") / f"{dataset.root.resolve().name}-{config.model}-{label_of(config.regime)}"
 
     def places() -> Iterable[Path]:
@@ -263,8 +267,8 @@ def check_training(
     return config
 
 
-def labelled(dataset: Dataset, split: Split) -> list[Sample]:
-    """The samples of a set that prompted training can use: those with objects.
+def labelled(dataset: Dataset, split: Split, *, with_empty: bool = False) -> list[Sample]:
+    """The samples of a set that training can use: those with objects; and those annotated as empty, if asked for.
 
     Raises:
         DataError: there are none.
@@ -277,7 +281,7 @@ def labelled(dataset: Dataset, split: Split) -> list[Sample]:
             where=dataset.root,
             fix="look at it with `samfast data`, or split it with load_dataset(...).split(val=0.15)",
         )
-    return samples
+    return [one for one in dataset.of(split) if one.state != "missing"] if with_empty else samples
 
 
 def finished_run(places: Iterable[Path], record: dict[str, Any]) -> Run | None:

@@ -7,48 +7,45 @@ frame they are upscaled as SAM upscales them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from samfast.train.losses import Losses, prompt_losses
-from samfast.train.objective import Objective
+from samfast.train.losses import Losses
 
 CHUNK_PIXELS = 2**20
 """Pixels of the model frame (times prompts) whose losses are taken at once: bounds the activations of a step."""
 
 
 def losses_in_frame(
-    objective: Objective,
-    logits: Tensor,
-    predicted_iou: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    is_one_point: Tensor,
+    loss: Callable[..., Losses], logits: Tensor, predicted_iou: Tensor, target: Tensor, weight: Tensor, *others: Tensor
 ) -> Losses:
-    """:func:`~samfast.train.losses.prompt_losses` on the grid of the targets, which logits are upscaled to.
+    """Losses on the grid of the targets, which logits are upscaled to.
 
     On a finer grid than theirs, a few prompts at a time, and again when the gradient asks for it: nothing of that size
     but the targets and weights is held between the two.
 
     Args:
-        objective: the parts of the loss.
-        logits: ``(P, 4, low_res, low_res)`` float32.
-        predicted_iou: ``(P, 4)`` float32.
-        target: ``(P, T, T)`` float32 in [0, 1], where T is the side of the low-res or of the model frame.
+        loss: takes the other arguments, all of them on one grid, such as :func:`~samfast.train.losses.prompt_losses` of
+            an objective.
+        logits: ``(P, K, low_res, low_res)`` float32.
+        predicted_iou: ``(P, K)`` float32.
+        target: ``(P, ..., T, T)`` float32 in [0, 1], where T is the side of the low-res or of the model frame.
         weight: ``(P, T, T)`` float32 in [0, 1].
-        is_one_point: ``(P,)`` bool.
+        others: whatever else ``loss`` takes, ``P`` rows each.
     """
     side = target.shape[-1]
     if side == logits.shape[-1]:
-        return prompt_losses(objective, logits, predicted_iou, target, weight, is_one_point)
+        return loss(logits, predicted_iou, target, weight, *others)
 
     def losses(logits: Tensor, *rest: Tensor) -> Losses:
         fine = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
-        return prompt_losses(objective, fine, *rest)
+        return loss(fine, *rest)
 
-    given = (logits, predicted_iou, target, weight, is_one_point)
+    given = (logits, predicted_iou, target, weight, *others)
     chunks = zip(*(values.split(max(1, CHUNK_PIXELS // side**2)) for values in given), strict=True)
     found: list[Losses] = [checkpoint(losses, *chunk, use_reentrant=False) for chunk in chunks]
     parts = {name: torch.cat([each.parts[name] for each in found]) for name in found[0].parts}

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from samfast.data import Dataset
 from samfast.data.types import Sample
+from samfast.inference.classes import NO_PROMPT, segment_classes
 from samfast.inference.pictures import shrink_image, small_overlay
 from samfast.inference.prompt_kinds import prompt_kind
 from samfast.inference.prompt_sets import evaluation_prompts
@@ -53,6 +54,9 @@ def validation_pictures(
         embedding = Embedding(read([sample]), (segmenter.spec.frame(*sample.size),))
         panes = [image, small_overlay(image, target.masks[:MOST_OBJECTS])]
         for kind in kinds:
+            if kind == NO_PROMPT:
+                panes.append(small_overlay(image, segment_classes(segmenter, embedding).masks))
+                continue
             asked = prompt_kind(kind).askable(target, sample)
             asked = asked.select(np.arange(min(len(asked.masks), MOST_OBJECTS)))
             if len(asked.masks) == 0:

@@ -16,7 +16,7 @@ from samfast.data.types import SPLITS
 from samfast.models.architecture import get_architecture
 from samfast.models.sam import Sam
 from samfast.train.config import TrainConfig
-from samfast.train.regimes import get_regime
+from samfast.train.prompt_free import run_contract
 from samfast.train.run import FORMAT, VERSION
 from samfast.train.views import EpochViews
 
@@ -55,7 +55,7 @@ def run_record(
         architecture=asdict(sam.architecture),
         preprocess=sam.spec.to_dict(),
         regime=config.regime,
-        contract=regime.contract.to_dict(),
+        contract=run_contract(config, dataset).to_dict(),
         prompts=None if regime.given is None else regime.given.sha256,
         config=config.to_dict(),
         precision=precision,

@@ -8,6 +8,8 @@
 ``clicks:N``   ``point+box``, and the answer corrected by a click, asked again, and so on: N questions, 8 by default
 ``sam``        SAM's schedule: ``point+box``, 8 clicks, and 2 times the last answer alone, the one at a random place
                among the clicks and the other at the end (Kirillov et al., 2023, appendix A)
+``none``       no prompt: a mask token of its own for each class, taught all of the class on every annotated image,
+               those included that hold none of it (as SAMed, Zhang and Liu, 2023, has it)
 =============  =====================================================================================================
 
 """
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 from samfast.data.types import Sample, Target
 from samfast.errors import ConfigError
 from samfast.frames import Frame
+from samfast.inference.classes import NO_PROMPT
 from samfast.inference.contract import MULTIMASK, SINGLE, OutputContract
 from samfast.inference.given import Given
 from samfast.inference.prompt_kinds import GIVEN, Keys, PromptKind, prompt_kind
@@ -59,16 +62,23 @@ class Regime:
     is_sam: bool = False
 
     @property
+    def is_prompt_free(self) -> bool:
+        """Whether it draws no prompts, and teaches classes."""
+        return not self.alternatives
+
+    @property
     def contract(self) -> OutputContract:
         """The tokens it teaches: all four on single points, token 0 on others, none on prompts it never draws."""
+        if self.is_prompt_free:
+            return OutputContract((), ())
         lone = any(kind.may_be_one_point for kind in self.alternatives)
         others = self.corrections > 0 or not all(kind.is_one_point for kind in self.alternatives)
         return OutputContract(one_point=SINGLE + MULTIMASK if lone else (), other=SINGLE if others else ())
 
     @property
     def given(self) -> Given | None:
-        """The file that gives its prompts; None where they are drawn."""
-        return self.alternatives[0].given
+        """The file that gives its prompts; None where they are drawn, or where there are none."""
+        return self.alternatives[0].given if self.alternatives else None
 
     def askable(self, target: Target, sample: Sample) -> Target:
         """The objects of an image that it asks for."""
@@ -99,6 +109,8 @@ def get_regime(name: str) -> Regime:
     Raises:
         ConfigError: there is none.
     """
+    if name == NO_PROMPT:
+        return Regime(name, alternatives=(), kinds=(NO_PROMPT,))
     if found := CORRECTED.fullmatch(name):
         first = get_regime("point+box")
         asked = SAM_CLICKS + 3 if name == "sam" else int(found[1] or 8)
@@ -114,7 +126,7 @@ def get_regime(name: str) -> Regime:
         raise ConfigError(
             f"{name!r} is no regime: {error.what}",
             where="regime",
-            fix=f"{error.fix}; several of them joined by +; clicks:N; or sam",
+            fix=f"{error.fix}; several of them joined by +; clicks:N; sam; or none, alone",
         ) from None
     return Regime(name, alternatives, tuple(dict.fromkeys(re.sub(r"box~\d+%", "box", kind) for kind in drawn)))
 

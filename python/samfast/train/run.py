@@ -157,11 +157,14 @@ class Run:
             CheckpointError: the base model's checkpoint is missing, or is not the one the embeddings were made by.
         """
         from samfast.models.checkpoints import decoder_only, load_model
+        from samfast.models.classes import with_classes
         from samfast.models.fingerprint import encoder_fingerprint_parts
 
         state = self.decoder_state()
+        classes = len(self.contract.classes)
         if not encoder:
-            return decoder_only(self.model, state, where=self._weights)
+            tokens = {"mask_tokens": classes} if classes else {}
+            return decoder_only(self.model, state, where=self._weights, **tokens)
         base = self.record["encoder"]
         if checkpoint is None:
             checkpoint = base["checkpoint"]
@@ -174,6 +177,7 @@ class Run:
                 where=checkpoint or self.model,
                 fix="pass the checkpoint that the cache was made with",
             )
+        sam = with_classes(sam, classes) if classes else sam
         sam.load_state_dict(state, strict=False)
         return sam
 

@@ -1,0 +1,99 @@
+"""Losses of answers without prompts: a mask for each class, taught all of it, in the low-res frame.
+
+Multi-label, every class has a sigmoid of its own, and its losses are those of a prompt. Multi-class, the classes and the
+background share a softmax, in which the background's logit is 0, and cross-entropy and focal loss are those of the one
+class that a pixel is of. For one class the two are the same.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from samfast.train.losses import Losses, bce, dice, focal, low_res_iou
+from samfast.train.objective import Objective
+
+
+def class_losses(
+    objective: Objective, logits: Tensor, predicted_iou: Tensor, target: Tensor, weight: Tensor, *, multilabel: bool
+) -> Losses:
+    """The loss of every image.
+
+    Dice, and the squared error of the predicted IoU, are means over the classes, those included that an image holds
+    nothing of; so are binary cross-entropy and focal loss, multi-label. Multi-class, these two are means over cells.
+
+    Args:
+        objective: the parts of the loss.
+        logits: ``(P, K, L, L)`` float32, one mask a class.
+        predicted_iou: ``(P, K)`` float32.
+        target: ``(P, K, L, L)`` float32 in [0, 1]. Multi-class, where they sum up to more than 1 they are scaled down.
+        weight: ``(P, L, L)`` float32 in [0, 1].
+        multilabel: whether a pixel may be of several classes.
+    """
+    cells = weight[:, None]
+    shape = {"alpha": objective.alpha, "gamma": objective.gamma}
+    if multilabel:
+        odds = decided = logits
+    else:
+        target = target / target.sum(1, keepdim=True).clamp(min=1)
+        odds, decided = log_odds(logits), _leads(logits)
+    found: dict[str, Tensor] = {}
+    if objective.bce:
+        values = bce(logits, target, cells).mean(1) if multilabel else cross_entropy(logits, target, weight)
+        found["bce"] = objective.bce * values
+    if objective.focal:
+        values = (
+            focal(logits, target, cells, **shape).mean(1)
+            if multilabel
+            else focal_cross_entropy(logits, target, weight, **shape)
+        )
+        found["focal"] = objective.focal * values
+    if objective.dice:
+        found["dice"] = objective.dice * dice(odds, target, cells).mean(1)
+    if objective.iou:
+        found["iou"] = objective.iou * ((predicted_iou - low_res_iou(decided, target, cells)) ** 2).mean(1)
+    return Losses(torch.stack(list(found.values())).sum(0), found)
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """``(P, K, L, L)`` logits to those whose sigmoid is each class's share in a softmax with a background of logit 0."""
+    padded = F.pad(logits, (0, 0, 0, 0, 1, 0))
+    others = [torch.cat([padded[:, : k + 1], padded[:, k + 2 :]], 1).logsumexp(1) for k in range(logits.shape[1])]
+    return logits - torch.stack(others, 1)
+
+
+def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy of soft targets and their rest, the background; weighted mean over cells: to ``(P,)``."""
+    return _mean(_entropies(logits, target)[0].sum(1), weight)
+
+
+def focal_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor, *, alpha: float, gamma: float) -> Tensor:
+    """Focal loss of a softmax (Lin et al., 2017), ``alpha`` for classes and ``1 - alpha`` for the background.
+
+    Returns:
+        ``(P,)``: the weighted mean over cells.
+    """
+    entropies, shares, whole = _entropies(logits, target)
+    missed = (whole * (1 - shares)).sum(1)
+    balance = alpha * whole[:, 1:].sum(1) + (1 - alpha) * whole[:, 0]
+    return _mean(balance * missed.pow(gamma) * entropies.sum(1), weight)
+
+
+def _entropies(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy, share and target of the background and each class: three of ``(P, 1 + K, L, L)``."""
+    whole = torch.cat([1 - target.sum(1, keepdim=True), target], 1)
+    logs = F.pad(logits, (0, 0, 0, 0, 1, 0)).log_softmax(1)
+    return -whole * logs, logs.exp(), whole
+
+
+def _leads(logits: Tensor) -> Tensor:
+    """Above 0 where a class is the likeliest: see :func:`samfast.inference.classes.leads`; no gradient."""
+    logits = logits.detach()
+    padded = F.pad(logits, (0, 0, 0, 0, 1, 0))
+    first, second = padded.topk(2, dim=1).values.unbind(1)
+    return torch.where(logits == first[:, None], logits - second[:, None], logits - first[:, None])
+
+
+def _mean(losses: Tensor, weight: Tensor) -> Tensor:
+    return (losses * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1e-6)
