@@ -30,6 +30,7 @@ ORDER = [
     {"artifacts"},
     {"evaluation"},
     {"sweeps"},
+    {"prediction_files"},
     {"predictions"},
     {"export"},
     {"pipeline"},

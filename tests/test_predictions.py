@@ -18,7 +18,8 @@ from samfast.frames import PreprocessSpec
 from samfast.inference.contract import OutputContract
 from samfast.inference.segmenter import Embedding
 from samfast.inference.tokens import Tokens
-from samfast.predictions import label_map, predict
+from samfast.prediction_files import label_map
+from samfast.predictions import predict
 
 SIDE = 32
 SPEC = PreprocessSpec(SIDE, 4, SIDE, (0, 0, 0), (1, 1, 1))

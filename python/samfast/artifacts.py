@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from samfast.errors import ConfigError, RunError
+from samfast.inference.contract import OutputContract
 from samfast.models.architecture import MODEL_NAMES
 
 if TYPE_CHECKING:
@@ -103,6 +104,16 @@ def open_segmenter(model: Any, *, checkpoint: str | Path | None = None, device: 
     from samfast.runtime import OnnxSegmenter
 
     return OnnxSegmenter(opened, device=cast("Any", device))
+
+
+def contract_of(model: Any) -> OutputContract:
+    """What a model answers, as :func:`open_segmenter` takes it, known without its weights.
+
+    Raises:
+        ConfigError: ``model`` is none of these.
+    """
+    opened = model if is_segmenter(model) else open_model(model)
+    return OutputContract() if isinstance(opened, str) else cast("OutputContract", opened.contract)
 
 
 def open_model(model: Any) -> Any:

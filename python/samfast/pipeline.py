@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from samfast.data import Dataset, describe, load_dataset
 from samfast.errors import ConfigError, OutputExistsError, require
 from samfast.inference.contract import check_selection
-from samfast.inference.prompt_kinds import prompt_kind
 from samfast.progress import Stopwatch, say
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def tune(
     checkpoint: str | Path | None = None,
     cache: str | Path | EmbeddingCache | None = None,
     regime: str | None = None,
-    prompts: Sequence[str] = ("point", "box"),
+    prompts: Sequence[str] | None = None,
     selection: Any = "single",
     seed: int | None = None,
     out: str | Path | None = None,
@@ -87,7 +86,7 @@ def tune(
         checkpoint: the model's official checkpoint; ``tiny`` ships with samfast.
         cache: an embedding cache, or where to keep one; a readable name is made otherwise.
         regime: how prompts are drawn in training; the recipe's, or ``"point+box"``, by default.
-        prompts: the prompt kinds to judge by.
+        prompts: the prompt kinds to judge by, as :func:`samfast.evaluate` takes them.
         selection: which mask token answers, see :data:`samfast.inference.contract.Selection`.
         seed: of splits, prompts and order; 0 by default.
         out: the run's folder; a readable name under ``runs/`` otherwise.
@@ -103,10 +102,12 @@ def tune(
     """
     from samfast.cache import EmbeddingCache, cache_embeddings
     from samfast.evaluation import evaluate
+    from samfast.evaluation.judge import askable
     from samfast.export import export_onnx
     from samfast.runtime.sessions import import_runtime
     from samfast.train import train_decoder
     from samfast.train.loop import check_training
+    from samfast.train.prompt_free import run_contract
 
     seconds: dict[str, float] = {}
 
@@ -119,8 +120,7 @@ def tune(
         seconds["data"] = watch.seconds
     say(describe(dataset))
     config = check_training(dataset, out=out, model=model, regime=regime, seed=seed, device=device, **training)
-    for kind in prompts:
-        prompt_kind(kind)
+    askable(prompts, {config.model: run_contract(config, dataset)})
     check_selection(selection)
     require("jinja2", "matplotlib", "onnx", "onnxscript")
     import_runtime()

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from samfast.artifacts import open_segmenter
-from samfast.cache.outputs import checked_folder, write_output
+from samfast.artifacts import contract_of, open_segmenter
+from samfast.cache.outputs import checked_folder
 from samfast.data.images import DecodeSpec, check_image, decode_image, read_bytes
 from samfast.data.readers.base import below, image_files
-from samfast.errors import ConfigError, DataError, OutputExistsError
-from samfast.inference.contract import Selection
-from samfast.inference.draw import overlay
+from samfast.errors import ConfigError, DataError
+from samfast.inference.classes import segment_classes
+from samfast.inference.contract import NO_PROMPT, Selection
 from samfast.inference.prompt_files import (
     FILE_HELP,
     Prompt,
@@ -34,16 +31,13 @@ from samfast.inference.prompt_files import (
 from samfast.inference.prompt_kinds import prompt_kind
 from samfast.inference.segmenter import Prediction, segment
 from samfast.models.allocator import keep_heap
+from samfast.prediction_files import Save, Writer
 from samfast.progress import say, track
 
-Save = Literal["overlay", "png", "coco"]
-
-OVERLAYS, MASKS, COCO = "overlays", "masks", "predictions.coco.json"
-"""What is written below ``out``."""
 LISTED = 20
 
 ASK = f"pass box= or point= (--box x,y,x,y or --point x,y), or prompts= (--prompts): {FILE_HELP}"
-NO_FILE = ("none", "auto")
+NO_FILE = (NO_PROMPT, "auto")
 """What people pass as prompts where a file is needed, beside the kinds that evaluation takes."""
 
 Array = NDArray[np.uint8]
@@ -96,7 +90,7 @@ def predict(
     device: str = "auto",
     overwrite: bool = False,
 ) -> list[Predicted]:
-    """Segment images by boxes or points.
+    """Segment images by boxes or points; or, with a model that takes no prompts, into its classes.
 
     Files that are no images, or cannot be decoded, are listed and left out; the others are finished. Prompts are
     checked against every image before the first one is segmented.
@@ -108,11 +102,13 @@ def predict(
             these.
         prompts: what is asked of each image: a CSV or JSON file, or a mapping, as
             :mod:`samfast.inference.prompt_files` reads them. Images are named by path below the folder, by file name,
-            or by stem; arrays are ``image-1``, ``image-2`` and so on.
+            or by stem; arrays are ``image-1``, ``image-2`` and so on. Nothing, or ``"none"``, for a model that was
+            trained without prompts.
         box: [xmin, ymin, xmax, ymax], or several, asked of every image; original frame, pixel indices, inclusive.
         point: [x, y], or several, asked of every image; each is a prompt of its own.
-        save: any of ``"overlay"`` (``overlays/NAME.png``), ``"png"`` (``masks/NAME.png``: 0 and 255 for one object, an
-            instance map 0, 1, 2 ... for several) and ``"coco"`` (one ``predictions.coco.json``); () for nothing.
+        save: any of ``"overlay"`` (``overlays/NAME.png``), ``"png"`` (``masks/NAME.png``: 0 and 255 for one object or
+            class; for several an instance map 0, 1, 2 ..., or a class map in the order of the model's classes) and
+            ``"coco"`` (one ``predictions.coco.json``); () for nothing.
         out: the folder to write to; ``predictions-MODEL`` by default.
         opacity: of the overlay, 0 to 1.
         checkpoint: of the base model.
@@ -121,10 +117,11 @@ def predict(
         overwrite: replace earlier predictions.
 
     Returns:
-        one :class:`Predicted` an image that could be read and has prompts.
+        one :class:`Predicted` an image that could be read and has prompts, or needs none.
 
     Raises:
-        ConfigError: no prompts, a prompt that is not on its image, prompts for images that are not there.
+        ConfigError: no prompts, prompts for a model that takes none, a prompt that is not on its image, prompts for
+            images that are not there.
         DataError: none of the images can be used.
         OutputExistsError: an output exists, or ``out`` is a file.
         SamfastError: an output cannot be written.
@@ -132,14 +129,22 @@ def predict(
     formats = _formats(save)
     if not 0.0 <= opacity <= 1.0:
         raise ConfigError(f"an opacity of {opacity} is not within 0 and 1", where="opacity")
+    contract = contract_of(model)
     for_all = from_lists(box, point)
-    named = _named(prompts)
-    if not for_all and not any(named.values()):
+    named = {} if contract.classes and _asks_nothing(prompts) else _named(prompts)
+    is_asked = bool(for_all) or any(named.values())
+    if contract.classes and (is_asked or (prompts is not None and not _asks_nothing(prompts))):
+        contract.require_prompts("this model")
+    if not contract.classes and not is_asked:
         raise ConfigError("there are no prompts: a model is asked about a box or a point", where="prompts", fix=ASK)
     sources, bad = _sources(images)
-    asked = _match(sources, named, for_all)
+    asked = [(source, list[Prompt]()) for source in sources] if contract.classes else _match(sources, named, for_all)
     segmenter = open_segmenter(model, checkpoint=checkpoint, device=device)
-    writer = _Writer(formats, out, segmenter.name, asked, opacity, overwrite=overwrite) if formats else None
+    writer = None
+    if formats:
+        folder = _default_folder(segmenter.name) if out is None else checked_folder(out)
+        names = [source.name for source, _ in asked]
+        writer = Writer(formats, folder, names, opacity, classes=contract.classes, overwrite=overwrite)
     keep_heap()
     results = []
     for source, mine in track(asked, "predict"):
@@ -148,108 +153,21 @@ def predict(
         except DataError as error:
             bad.append(error)
             continue
-        prediction = segment(segmenter, segmenter.embed([image]), to_prompts(mine), selection=selection)
+        embedding = segmenter.embed([image])
+        if contract.classes:
+            prediction = segment_classes(segmenter, embedding)
+        else:
+            prediction = segment(segmenter, embedding, to_prompts(mine), selection=selection)
         if writer is None:
             results.append(Predicted(source.name, prediction))
         else:
-            saved = writer.write(source, image, prediction)
+            saved = writer.write(source.name, image, prediction)
             results.append(Predicted(source.name, replace(prediction, low_res=prediction.low_res[:, :0, :0]), saved))
     if writer is not None:
         writer.finish()
         say(f"predictions: {writer.folder}")
     _tell("unreadable", [str(error) for error in bad])
     return results
-
-
-class _Writer:
-    """Writes one image's predictions at a time; claims all its files before the first."""
-
-    def __init__(
-        self,
-        formats: tuple[Save, ...],
-        out: str | Path | None,
-        model: str,
-        asked: Sequence[tuple[_Source, list[Prompt]]],
-        opacity: float,
-        *,
-        overwrite: bool,
-    ) -> None:
-        self._formats = formats
-        self._opacity = opacity
-        self._files = _file_names([source.name for source, _ in asked])
-        self.folder = _default_folder(model) if out is None else checked_folder(out)
-        targets = [self._path(kind, source.name) for source, _ in asked for kind in formats]
-        taken = next((path for path in targets if path.exists()), None)
-        if taken is not None and not overwrite:
-            raise OutputExistsError(
-                "this prediction exists", where=taken, fix="choose another out, or pass overwrite=True (--overwrite)"
-            )
-        self._images: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
-
-    def write(self, source: _Source, image: Array, prediction: Prediction) -> tuple[Path, ...]:
-        saved = []
-        for kind in self._formats:
-            path = self._path(kind, source.name)
-            if kind == "overlay":
-                _write_png(path, overlay(image, prediction.masks, self._opacity, prediction.prompts))
-            elif kind == "png":
-                _write_png(path, label_map(prediction))
-            else:
-                self._collect(source, prediction)
-            saved.append(path)
-        return tuple(saved)
-
-    def finish(self) -> None:
-        """Write what is one file for all images."""
-        if "coco" in self._formats:
-            content = {
-                "info": {"description": "written by samfast"},
-                "images": self._images,
-                "annotations": self._annotations,
-                "categories": [{"id": 1, "name": "object"}],
-            }
-            write_output(self.folder / COCO, json.dumps(content, ensure_ascii=False).encode())
-
-    def _collect(self, source: _Source, prediction: Prediction) -> None:
-        image_id = len(self._images) + 1
-        height, width = source.size
-        self._images.append({"id": image_id, "file_name": source.name, "height": height, "width": width})
-        masks = prediction.masks
-        rows = zip(masks.rle(), masks.boxes().tolist(), masks.area().tolist(), prediction.scores.tolist(), strict=True)
-        for rle, (xmin, ymin, xmax, ymax), area, score in rows:
-            counts = rle["counts"]
-            self._annotations.append(
-                {
-                    "id": len(self._annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": 1,
-                    "segmentation": {"size": [height, width], "counts": _text(counts)},
-                    "area": int(area),
-                    "bbox": [xmin, ymin, max(xmax - xmin + 1, 0.0), max(ymax - ymin + 1, 0.0)],
-                    "iscrowd": 0,
-                    "score": float(score),
-                }
-            )
-
-    def _path(self, kind: Save, name: str) -> Path:
-        if kind == "coco":
-            return self.folder / COCO
-        return self.folder / (OVERLAYS if kind == "overlay" else MASKS) / f"{self._files[name]}.png"
-
-
-def label_map(prediction: Prediction) -> NDArray[Any]:
-    """``(H, W)`` mask image: 0 and 255 of one object; 0, 1, 2 ... of several, uint16 above 255 of them.
-
-    Where masks overlap the smaller one is on top.
-    """
-    masks = prediction.masks
-    if len(masks) == 1:
-        return np.where(masks.numpy()[0], np.uint8(255), np.uint8(0))
-    labels = np.zeros((masks.height, masks.width), np.uint8 if len(masks) < 256 else np.uint16)
-    for index in np.argsort(-masks.area(), kind="stable"):
-        labels[masks[int(index)].numpy()[0]] = index + 1
-    return labels
 
 
 def _formats(save: Sequence[str] | str) -> tuple[Save, ...]:
@@ -272,6 +190,10 @@ def _named(prompts: str | Path | Mapping[str, Any] | None) -> dict[str, list[Pro
             f"{str(prompts)!r} is no file: a model is asked about a box or a point", where="prompts", fix=ASK
         )
     return read_prompt_file(prompts)
+
+
+def _asks_nothing(prompts: str | Path | Mapping[str, Any] | None) -> bool:
+    return prompts is None or (not isinstance(prompts, Mapping) and str(prompts) == NO_PROMPT)
 
 
 def _is_kind(name: str) -> bool:
@@ -365,16 +287,6 @@ def _match(
     return [(source, prompts) for source, prompts in asked if prompts]
 
 
-def _file_names(names: Sequence[str]) -> dict[str, str]:
-    """Image name to the name of its outputs: without the suffix, unless two images would then be one."""
-    inner = {name: Path(name).relative_to(Path(name).anchor) for name in names}
-    uses = Counter(path.with_suffix("").as_posix().casefold() for path in inner.values())
-    return {
-        name: (path if uses[path.with_suffix("").as_posix().casefold()] > 1 else path.with_suffix("")).as_posix()
-        for name, path in inner.items()
-    }
-
-
 def _default_folder(model: str) -> Path:
     safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in model).strip("-")
     number, folder = 1, Path(f"predictions-{safe}")
@@ -382,16 +294,6 @@ def _default_folder(model: str) -> Path:
         number += 1
         folder = Path(f"predictions-{safe}-{number}")
     return folder
-
-
-def _write_png(path: Path, pixels: NDArray[Any]) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=4)
-    write_output(path, buffer.getbuffer())
-
-
-def _text(counts: Any) -> Any:
-    return counts.decode("ascii") if isinstance(counts, bytes) else counts
 
 
 def _tell(what: str, names: Sequence[str]) -> None:

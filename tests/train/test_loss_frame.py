@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ from samfast.train.batches import make_batch
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
 from samfast.train.loss_frame import losses_in_frame, to_low_res
-from samfast.train.losses import Losses
+from samfast.train.losses import Losses, prompt_losses
 from samfast.train.objective import OBJECTIVES, Objective
 from samfast.train.targets import soft_targets, target_spec
 
@@ -26,6 +28,10 @@ FINE = target_spec(SPEC, "model")
 P = 5
 OBJECTIVE = OBJECTIVES["bce+dice"]
 Case = dict[str, Tensor]
+
+
+def in_frame(objective, *, logits, predicted_iou, target, weight, is_one_point):
+    return losses_in_frame(partial(prompt_losses, objective), logits, predicted_iou, target, weight, is_one_point)
 
 
 def drawn(size: tuple[int, int], *, is_ignored: bool) -> tuple[Case, Tensor, Tensor]:
@@ -70,7 +76,7 @@ def by_hand(logits: Tensor, scores: Tensor, masks: Tensor, counts: Tensor) -> Te
 def test_it_is_the_loss_of_upscaled_logits_where_the_image_is(size, is_ignored) -> None:
     case, masks, counts = drawn(size, is_ignored=is_ignored)
     logits, copy = (case["logits"].clone().requires_grad_() for _ in range(2))
-    losses = losses_in_frame(OBJECTIVE, **{**case, "logits": logits})
+    losses = in_frame(OBJECTIVE, **{**case, "logits": logits})
     expected = by_hand(copy, case["predicted_iou"], masks, counts)
     torch.testing.assert_close(losses.total, expected, rtol=1e-5, atol=1e-5)
     losses.total.sum().backward()
@@ -78,7 +84,7 @@ def test_it_is_the_loss_of_upscaled_logits_where_the_image_is(size, is_ignored) 
     torch.testing.assert_close(logits.grad, copy.grad, rtol=1e-4, atol=1e-6)
     assert set(losses.parts) == {"bce", "dice", "iou"}
 
-    everything = losses_in_frame(OBJECTIVE, **{**case, "weight": torch.ones(P, 64, 64)})
+    everything = in_frame(OBJECTIVE, **{**case, "weight": torch.ones(P, 64, 64)})
     is_everything = bool(counts.all()) and size == (64, 64)
     assert torch.allclose(everything.total, expected, atol=1e-3) == is_everything
 
@@ -87,7 +93,7 @@ def test_one_point_teaches_all_tokens_in_either_frame() -> None:
     case, *_ = drawn((64, 64), is_ignored=False)
     case["is_one_point"][::2] = True
     case["logits"].requires_grad_()
-    losses_in_frame(OBJECTIVE, **case).total.sum().backward()
+    in_frame(OBJECTIVE, **case).total.sum().backward()
     taught = case["logits"].grad.abs().amax((2, 3)) > 0
     assert taught[:, 0].all()
     assert taught[:, 1:].sum(1).tolist() == [1, 0, 1, 0, 1]
@@ -104,7 +110,7 @@ def held_bytes(objective: Objective, case: Case) -> tuple[int, Losses]:
 
     case["logits"].requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        losses = losses_in_frame(objective, **case)
+        losses = in_frame(objective, **case)
         given = {values.untyped_storage().data_ptr() for values in case.values()}
     return sum(size for place, size in held.items() if place not in given), losses
 

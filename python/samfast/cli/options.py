@@ -186,10 +186,8 @@ training_options = section(
 )
 prompts_option = click.option(
     "--prompts",
-    default="point,box",
-    show_default=True,
     callback=comma_list,
-    help="Prompt kinds to judge by, with commas or spaces between them.",
+    help="Prompt kinds to judge by, with commas or spaces between them; point,box, or none for what takes no prompts.",
 )
 selection_option = click.option(
     "--selection",

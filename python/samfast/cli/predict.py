@@ -26,7 +26,11 @@ from samfast.cli.options import (
 @checkpoint_option
 @click.option("--box", multiple=True, callback=numbers(4), help="xmin,ymin,xmax,ymax in pixels (repeatable).")
 @click.option("--point", multiple=True, callback=numbers(2), help="x,y in pixels (repeatable).")
-@click.option("--prompts", type=click.Path(path_type=Path), help="CSV or JSON with prompts for each image.")
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    help="CSV or JSON with prompts for each image; a run of regime none needs none.",
+)
 @click.option("--save", default="overlay", show_default=True, callback=comma_list, help="overlay, png, coco.")
 @click.option("--opacity", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of the overlay.")
 @selection_option

@@ -10,11 +10,13 @@ from samfast.masks import Masks
 from samfast.metrics import overlap_counts
 
 ALL_FOREGROUND = "all-foreground"
+ALL_CLASSES = "all-foreground classes"
 FILL_BOX = "fill-box"
 SINGLE_COMPONENT = "single-component ceiling"
 
 EXPLANATIONS = {
     ALL_FOREGROUND: "every pixel of the image is answered to every prompt",
+    ALL_CLASSES: "every pixel of the image is answered for every class that it holds",
     FILL_BOX: "the object's tight box, filled: all that a box prompt says by itself",
     SINGLE_COMPONENT: "the largest connected piece of each object, known exactly: about the best that one piece can do",
 }
@@ -24,13 +26,25 @@ def baseline_counts(target: Target) -> dict[str, NDArray[np.int64]]:
     """``(N, 4)`` int64 [tp, fp, fn, tn] of each baseline against ``N`` objects, ignored pixels left out."""
     masks = target.masks
     answers = {
-        ALL_FOREGROUND: fill_boxes(
-            np.tile([0, 0, masks.width - 1, masks.height - 1], (len(masks), 1)), masks.height, masks.width
-        ),
+        ALL_FOREGROUND: whole_images(masks),
         FILL_BOX: fill_boxes(masks.boxes(), masks.height, masks.width),
         SINGLE_COMPONENT: largest_components(masks, target.ignore),
     }
     return {name: overlap_counts(answer, masks, target.ignore) for name, answer in answers.items()}
+
+
+def class_baseline_counts(classes: Masks, ignore: Masks) -> NDArray[np.int64]:
+    """``(K, 4)`` int64 [tp, fp, fn, tn] of :data:`ALL_CLASSES` against all of each class, ignored pixels left out."""
+    everywhere = whole_images(classes)
+    is_there = (classes.subtract(ignore) if len(ignore) else classes).area() > 0
+    answers = [everywhere[k] if there else classes[k] for k, there in enumerate(is_there)]
+    return overlap_counts(Masks.concatenate(answers), classes, ignore)
+
+
+def whole_images(masks: Masks) -> Masks:
+    """As many masks of the same size, each of which holds every pixel."""
+    boxes = np.tile([0, 0, masks.width - 1, masks.height - 1], (len(masks), 1))
+    return fill_boxes(boxes, masks.height, masks.width)
 
 
 def fill_boxes(boxes: NDArray, height: int, width: int) -> Masks:

@@ -96,6 +96,8 @@ class WorstCases:
         """Judge whether an image is among the worst."""
         seen = _Seen(sample, truth, prompts, {answer.model: answer for answer in answers})
         for pair in self._pairs:
+            if pair.model not in seen.answers:  # it takes no such prompts
+                continue
             whens: tuple[tuple[When, str | None], ...] = (("before", pair.base), ("after", pair.model))
             for when, model in whens:
                 if model is None:

@@ -160,14 +160,14 @@ class _Contest:
                 self._fitting(run.path.name, record["parts"], self._own_cache(run)),
             )
             self._encoders[record["fingerprint"]] = encoder
-        base = self._base_of(run, encoder)
+        base = None if run.contract.classes else self._base_of(run, encoder).label  # a base model needs prompts
         self._append(
             Contender(
                 label=run.name,
                 role="tuned",
                 segmenter=run.segmenter(device=self._device, encoder=False),
                 encoder=encoder,
-                base=base.label,
+                base=base,
                 run=run,
                 path=run.path,
             )

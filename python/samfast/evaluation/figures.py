@@ -112,7 +112,7 @@ def histograms(rows: Sequence[Row], pairs: Sequence[tuple[str | None, str]], col
         for (base, model), row_of_axes in zip(pairs, grid, strict=True):
             for prompt, axes in zip(prompts, row_of_axes, strict=True):
                 for label in (base, model):
-                    if label is None:
+                    if label is None or (label, prompt) not in values:
                         continue
                     mine = np.array(values[label, prompt])
                     *_, filled = axes.hist(mine, BINS, color=colours[label], alpha=0.55)

@@ -17,10 +17,11 @@ from samfast.data.types import SPLITS, Sample, Split, Target
 from samfast.errors import ConfigError, DataError, OutputExistsError
 from samfast.evaluation.baselines import SINGLE_COMPONENT, baseline_counts
 from samfast.evaluation.cases import Answer, Pair, WorstCases
+from samfast.evaluation.classes import check_classes, class_floor, judge_classes
 from samfast.evaluation.contenders import Contender, is_run, line_up, listed
 from samfast.evaluation.report import Asked, Judged, Report, environment
-from samfast.evaluation.rows import METRICS, NO_PROMPT, Role, Row, summarise
-from samfast.inference.contract import Selection
+from samfast.evaluation.rows import METRICS, OF_NO_MODEL, Role, Row, summarise
+from samfast.inference.contract import NO_PROMPT, OutputContract, Selection
 from samfast.inference.prompt_kinds import NAMES, prompt_kind
 from samfast.inference.prompt_sets import evaluation_prompts
 from samfast.inference.segmenter import segment
@@ -31,6 +32,8 @@ from samfast.progress import track
 if TYPE_CHECKING:
     from samfast.cache import EmbeddingCache
 
+PROMPTS = ("point", "box")
+"""The prompt kinds that models are judged by unless others are given."""
 REPORT_FILES = ("report.html", "report.csv", "report.json")
 
 
@@ -38,7 +41,7 @@ def evaluate(
     models: Any,
     data: Dataset | str | Path | None = None,
     *,
-    prompts: Sequence[str] = ("point", "box"),
+    prompts: Sequence[str] | None = None,
     on: str = "test",
     cache: EmbeddingCache | str | Path | None = None,
     checkpoint: str | Path | None = None,
@@ -55,14 +58,20 @@ def evaluate(
     image's figure is the mean over its objects, and a line of the table the mean over images. For every run among
     ``models`` its base model is judged too, as ``zero-shot``.
 
+    Without prompts, as ``none``, a model answers all of each class. An image's figure is then the mean over the classes
+    that it holds or that were answered, see :func:`~samfast.inference.classes.class_scores`; images annotated as empty
+    are judged as well; and of several classes, each has a line of its own, over the images where it is at stake. Each
+    model is asked by those of the kinds that it takes.
+
     Args:
         models: one or several of: a model's name, a :class:`~samfast.train.Run` or its folder, an
             :class:`~samfast.runtime.OnnxBundle` or its folder, a
             :class:`~samfast.inference.segmenter.Segmenter`.
         data: the data set, or its folder; None for the one the first run was trained on. A folder that a run was
             trained on is opened as it was then, with the same classes, target and sets.
-        prompts: prompt kinds, see :mod:`samfast.inference.prompt_kinds`. Each is drawn once from
-            (seed, image, object) and put to every model.
+        prompts: prompt kinds, see :mod:`samfast.inference.prompt_kinds`, each drawn once from (seed, image, object) and
+            put to every model that takes prompts; and ``"none"``. ``"point"`` and ``"box"`` by default, ``"none"`` for
+            models that take none.
         on: ``"train"``, ``"val"`` or ``"test"``. Where the test set holds no object, ``"test"`` takes val, and every
             table says so.
         cache: embeddings to read instead of encoding; None for the runs' own caches where they are still there.
@@ -78,16 +87,24 @@ def evaluate(
         the :class:`~samfast.evaluation.Report`.
 
     Raises:
-        ConfigError: an unknown prompt kind, set or model, or a cache that fits none of the models.
+        ConfigError: an unknown prompt kind, set or model, a model that can be asked by none of the kinds, or answers
+            other classes than the data holds, a kind that asks none of the models, or a cache that fits none of them.
         DataError: there is nothing to judge on.
         OutputExistsError: ``out`` holds a report, or is a file.
         SamfastError: the report cannot be written.
     """
-    kinds = _checked_kinds(prompts)
+    if prompts is not None:
+        _checked_kinds(prompts)
     folder = None if out is None else _checked_out(out, overwrite=overwrite)
     dataset = _opened(data, models)
     split, samples = _samples(dataset, on)
     contenders = line_up(models, cache=cache, checkpoint=checkpoint, device=device)
+    kinds = askable(prompts, {each.label: each.segmenter.contract for each in contenders})
+    for each in contenders:
+        check_classes(each, dataset)
+    prompted = [kind for kind in kinds if kind != NO_PROMPT]
+    if NO_PROMPT in kinds:
+        samples = tuple(sample for sample in dataset.of(split) if sample.annotation_ids or sample.state == "empty")
     worst = WorstCases(_pairs(contenders))
     rows: list[Row] = []
     marks: list[Row] = []
@@ -96,33 +113,39 @@ def evaluate(
     for sample in track(samples, f"evaluate on {split}"):
         target, unseen = _judgeable(dataset.target(sample))
         hidden += unseen
-        if len(target.masks) == 0:
+        if NO_PROMPT in kinds:
+            rows += judge_classes(sample, dataset, target, contenders, worst)
+            marks += [class_floor(sample, target, len(dataset.classes))] if baselines else []
+        if len(target.masks) == 0 or not prompted:
             continue
         if baselines:
             for name, counts in baseline_counts(target).items():
-                marks.append(_row(sample, name, "ceiling" if name == SINGLE_COMPONENT else "floor", NO_PROMPT, counts))
-        for kind in kinds:
-            specs = {each.segmenter.spec for each in contenders}
+                role: Role = "ceiling" if name == SINGLE_COMPONENT else "floor"
+                marks.append(_row(sample, name, role, OF_NO_MODEL, counts))
+        for kind in prompted:
+            asked_models = [each for each in contenders if each.segmenter.contract.takes(kind)]
+            specs = {each.segmenter.spec for each in asked_models}
             truth = prompt_kind(kind).askable(target, sample)
             if len(truth.masks) == 0:
                 continue
             asked = {spec: evaluation_prompts(kind, truth, sample, spec, seed=seed) for spec in specs}
             answers = []
-            for each in contenders:
+            for each in asked_models:
                 embedding = each.encoder.embedding(sample, dataset)
                 prediction = segment(each.segmenter, embedding, asked[each.segmenter.spec], selection=selection)
                 counts = overlap_counts(prediction.masks, truth.masks, truth.ignore)
                 row = _row(sample, each.label, each.role, kind, counts, float(prediction.scores.mean()))
                 rows.append(row)
                 answers.append(Answer(each.label, prediction.masks, row.iou))
-            worst.see(kind, sample, truth.masks, asked[contenders[0].segmenter.spec], answers)
+            worst.see(kind, sample, truth.masks, asked[asked_models[0].segmenter.spec], answers)
     if not rows:
         raise DataError(
             f"every object of the {split} set lies in the ignored regions, or is not asked for",
             where=dataset.root,
             fix="judge on another set",
         )
-    first = [row for row in rows if (row.model, row.prompt) == (rows[0].model, rows[0].prompt)]
+    shown = next((row for row in rows if row.prompt in prompted), rows[0])
+    first = [row for row in rows if (row.model, row.prompt) == (shown.model, shown.prompt)]
     report = Report(
         rows=(*rows, *marks),
         summary=summarise([*rows, *marks], {each.label: each.base for each in contenders if each.base is not None}),
@@ -157,9 +180,30 @@ def evaluate(
 def _checked_kinds(prompts: Sequence[str] | str) -> tuple[str, ...]:
     kinds = tuple(dict.fromkeys([prompts] if isinstance(prompts, str) else prompts))
     for kind in kinds:
-        prompt_kind(kind)
+        if kind != NO_PROMPT:
+            prompt_kind(kind)
     if not kinds:
-        raise ConfigError("there are no prompts to ask with", where="prompts", fix=f"choose from {NAMES}")
+        raise ConfigError("there are no prompts to ask with", where="prompts", fix=f"choose from {NAMES}; or none")
+    return kinds
+
+
+def askable(given: Sequence[str] | str | None, contracts: Mapping[str, OutputContract]) -> tuple[str, ...]:
+    """The kinds to ask models by: those given, or what suits the models.
+
+    Raises:
+        ConfigError: an unknown kind, a model that takes none of them, or a kind that no model takes.
+    """
+    if given is None:
+        suitable = (*PROMPTS, NO_PROMPT)
+        return tuple(kind for kind in suitable if any(each.takes(kind) for each in contracts.values()))
+    kinds = _checked_kinds(given)
+    for name, contract in contracts.items():
+        if not any(contract.takes(kind) for kind in kinds):
+            contract.require(kinds[0], name)
+    for kind in kinds:
+        if not any(contract.takes(kind) for contract in contracts.values()):
+            name, contract = next(iter(contracts.items()))
+            contract.require(kind, name)
     return kinds
 
 

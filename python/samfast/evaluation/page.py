@@ -11,9 +11,11 @@ from importlib import resources
 from typing import Any
 
 from samfast.errors import RuntimeUnavailableError
-from samfast.evaluation.baselines import EXPLANATIONS
-from samfast.evaluation.report import SELECTIONS, TARGET_KINDS, Report, count
+from samfast.evaluation.baselines import ALL_CLASSES, EXPLANATIONS
+from samfast.evaluation.classes import is_of_one_class
+from samfast.evaluation.report import SELECTIONS, TARGET_KINDS, WITHOUT_PROMPTS, Report, count
 from samfast.evaluation.rows import METRIC_TITLES, METRICS, Line, gain_text
+from samfast.inference.contract import NO_PROMPT
 
 TEMPLATE = "report.html.j2"
 LISTED_PROBLEMS = 200
@@ -48,6 +50,7 @@ def render(report: Report) -> str:
         metrics=[(metric, METRIC_TITLES[metric]) for metric in METRICS],
         gain_text=gain_text,
         explanations=EXPLANATIONS,
+        without_prompts=WITHOUT_PROMPTS if NO_PROMPT in report.asked.prompts else None,
         target=TARGET_KINDS.get(report.asked.target_kind, report.asked.target_kind),
         selection=SELECTIONS.get(report.asked.selection, report.asked.selection),
         bars=figures.bars(report.summary, colours),
@@ -65,7 +68,9 @@ def headline(report: Report) -> str:
     tuned = [line for line in report.summary if line.gain is not None]
     if not tuned:
         best = [
-            f"{line.model} reaches {line.mean['iou']:.3f} by {line.prompt}" for line in report.summary if line.prompt
+            f"{line.model} reaches {line.mean['iou']:.3f} by {line.prompt}"
+            for line in report.summary
+            if line.prompt and not is_of_one_class(line.prompt)
         ]
         return f"Mean IoU on {report.asked.on}: {'; '.join(best)}."
     models = list(dict.fromkeys(line.model for line in tuned))
@@ -85,14 +90,21 @@ def headline(report: Report) -> str:
 def verdicts(report: Report) -> list[tuple[str, str]]:
     """Each model and prompt against the floors: ``("good" | "bad", sentence)``."""
     floors = [line for line in report.summary if line.role == "floor"]
+    of_classes = [line for line in floors if line.model == ALL_CLASSES]
+    of_objects = [line for line in floors if line.model != ALL_CLASSES]
     has_tuned = any(line.gain is not None for line in report.summary)
     found = []
     for line in report.summary:
-        if line.role in ("floor", "ceiling") or (has_tuned and line.role == "zero-shot"):
+        if (
+            line.role in ("floor", "ceiling")
+            or is_of_one_class(line.prompt)
+            or (has_tuned and line.role == "zero-shot")
+        ):
             continue
         name = f"{line.model} by {line.prompt}"
-        beaten = [_figure(floor) for floor in floors if line.mean["iou"] > floor.mean["iou"]]
-        unbeaten = [_figure(floor) for floor in floors if line.mean["iou"] <= floor.mean["iou"]]
+        rivals = of_classes if line.prompt == NO_PROMPT else of_objects
+        beaten = [_figure(floor) for floor in rivals if line.mean["iou"] > floor.mean["iou"]]
+        unbeaten = [_figure(floor) for floor in rivals if line.mean["iou"] <= floor.mean["iou"]]
         if unbeaten:
             found.append(("bad", f"{name} ({line.mean['iou']:.3f}) does not beat {_listed(unbeaten)}"))
         elif beaten:

@@ -19,6 +19,7 @@ from samfast.cache.outputs import write_output
 from samfast.data.types import Problem
 from samfast.evaluation.cases import Case
 from samfast.evaluation.rows import Line, Row, table_text
+from samfast.inference.contract import NO_PROMPT
 
 FORMAT = "samfast-report"
 VERSION = 1
@@ -28,6 +29,7 @@ TARGET_KINDS = {
     "component": "component: one connected piece of a class mask",
     "class": "class: all of a class in the image, in however many pieces",
 }
+WITHOUT_PROMPTS = "none: no prompt; all of each class, mean over the classes that an image holds or that were answered"
 SELECTIONS = {
     "single": "single: mask token 0 answers every prompt",
     "best-predicted": "best-predicted: a lone point is answered by the multimask token of the highest predicted IoU",
@@ -176,7 +178,8 @@ class Report:
             table_text(self.summary),
         ]
         excluded = sum(problem.excluded for problem in self.problems)
-        notes = trained + ([f"{count(excluded, 'file')} of the data set left out"] if excluded else [])
+        classes = [WITHOUT_PROMPTS] if NO_PROMPT in self.asked.prompts else []
+        notes = classes + trained + ([f"{count(excluded, 'file')} of the data set left out"] if excluded else [])
         return "\n".join([*lines, *([""] if notes else []), *notes])
 
     def to_csv(self, path: str | Path) -> Path:

@@ -14,7 +14,7 @@ METRIC_TITLES = {"iou": "IoU", "dice": "Dice", "precision": "precision", "recall
 Role = Literal["zero-shot", "tuned", "other", "floor", "ceiling"]
 """``zero-shot`` is a base model, ``tuned`` a run, ``other`` a bundle or segmenter; floors and ceiling ask no model."""
 
-NO_PROMPT = ""
+OF_NO_MODEL = ""
 """The prompt of floors and ceilings."""
 
 
@@ -27,7 +27,7 @@ class Row:
         split: the set it was judged in.
         model: the label of the model, floor or ceiling.
         role: what that is.
-        prompt: the prompt kind; :data:`NO_PROMPT` for floors and ceilings.
+        prompt: the prompt kind; :data:`OF_NO_MODEL` for floors and ceilings.
         objects: objects the means are over.
         iou: mean over the image's objects, original resolution, ignored pixels left out; so are the next three.
         dice: mean F1 of the pixels.

@@ -13,6 +13,8 @@ from safetensors.torch import save
 from samfast.cache.outputs import write_output
 from samfast.errors import CheckpointError, OutputExistsError
 from samfast.export.source import Source, open_source
+from samfast.inference.contract import OutputContract
+from samfast.models.classes import with_classes
 from samfast.models.fingerprint import encoder_fingerprint_parts
 from samfast.models.sam import Sam
 from samfast.progress import say
@@ -40,13 +42,14 @@ def export_checkpoint(
         the file.
 
     Raises:
-        ConfigError: there is no such model, or it is decoder-only.
+        ConfigError: there is no such model, it is decoder-only, or it is one that is asked without prompts.
         RunError: there is no such run, or it has no weights.
         CheckpointError: the base model's checkpoint is missing, damaged, or not the one the run was trained on.
         OutputExistsError: ``out`` exists.
         SamfastError: the disk is full, or cannot be written.
     """
     source = open_source(model, checkpoint)
+    source.require_official()
     buffer = io.BytesIO()
     torch.save({name: value.detach().clone() for name, value in source.sam.state_dict().items()}, buffer)
     return _written(source.place(out, ".pth"), buffer.getbuffer(), overwrite=overwrite)
@@ -62,7 +65,8 @@ def export_decoder(
     """Write the prompt encoder and mask decoder alone, in float16: what a fine-tune adds to its base model.
 
     :func:`with_decoder` puts it into the base model again. Arguments and errors are those of
-    :func:`export_checkpoint`; the file is ``NAME.decoder.safetensors`` by default.
+    :func:`export_checkpoint`, but that it takes models that are asked without prompts as well; the file is
+    ``NAME.decoder.safetensors`` by default.
     """
     source = open_source(model, checkpoint)
     halves = {name: value.detach().half().contiguous() for name, value in source.sam.decoder_state().items()}
@@ -78,11 +82,44 @@ def export_decoder(
 
 
 def with_decoder(sam: Sam, path: str | Path) -> Sam:
-    """Put a decoder that :func:`export_decoder` wrote into its base model, in place.
+    """Put a decoder that :func:`export_decoder` wrote into its base model.
+
+    Args:
+        sam: the base model; changed in place where the decoder answers prompts.
+        path: the file.
+
+    Returns:
+        ``sam``; or, of a decoder with a mask token for each class, a new model that shares the encoder of ``sam``. What
+        its tokens answer is the file's :func:`decoder_contract`.
 
     Raises:
         CheckpointError: the file is damaged or something else, or the decoder belongs to another encoder.
     """
+    about, state = _read_decoder(path)
+    weights = encoder_fingerprint_parts(sam, "float32")["weights"]
+    if (about["model"], about["encoder"]) != (sam.name, weights):
+        raise CheckpointError(
+            f"this decoder belongs to another {about['model']} than this {sam.name}: its encoder differs",
+            where=path,
+            fix="load the checkpoint that the decoder was tuned on",
+        )
+    classes = decoder_contract(path).classes
+    tuned = with_classes(sam, len(classes)) if classes else sam
+    tuned.load_state_dict({name: value.float() for name, value in state.items()}, strict=False)
+    return tuned
+
+
+def decoder_contract(path: str | Path) -> OutputContract:
+    """What the mask tokens of a decoder that :func:`export_decoder` wrote answer, and of which classes.
+
+    Raises:
+        CheckpointError: the file is damaged or something else.
+    """
+    return OutputContract.from_dict(json.loads(_read_decoder(path)[0]["contract"]))
+
+
+def _read_decoder(path: str | Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """What a decoder's file says of itself, and its tensors."""
     path = Path(path).expanduser()
     try:
         with safe_open(path, framework="pt") as file:
@@ -91,15 +128,7 @@ def with_decoder(sam: Sam, path: str | Path) -> Sam:
         raise CheckpointError(f"the decoder cannot be read: {error}", where=path) from None
     if about.get("format") != FORMAT:
         raise CheckpointError("this is no decoder that samfast wrote", where=path, fix="write one with export_decoder")
-    weights = encoder_fingerprint_parts(sam, "float32")["weights"]
-    if (about["model"], about["encoder"]) != (sam.name, weights):
-        raise CheckpointError(
-            f"this decoder belongs to another {about['model']} than this {sam.name}: its encoder differs",
-            where=path,
-            fix="load the checkpoint that the decoder was tuned on",
-        )
-    sam.load_state_dict({name: value.float() for name, value in state.items()}, strict=False)
-    return sam
+    return about, state
 
 
 def _about(source: Source) -> dict[str, str]:

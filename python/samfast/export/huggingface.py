@@ -67,7 +67,7 @@ def export_huggingface(
         the folder.
 
     Raises:
-        ConfigError: there is no such model, or it is decoder-only.
+        ConfigError: there is no such model, it is decoder-only, or it is one that is asked without prompts.
         RunError: there is no such run, or it has no weights.
         CheckpointError: the base model's checkpoint is missing, damaged, or not the one the run was trained on.
         OutputExistsError: ``out`` exists.
@@ -78,6 +78,7 @@ def export_huggingface(
     if out is not None:
         check_free(Path(out).expanduser(), files=FILES, overwrite=overwrite)
     source = open_source(model, checkpoint)
+    source.require_official()
     path = source.place(out, "-hf")
     sam = source.sam
     found = library.SamModel(_config(library, sam.architecture))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from samfast.data.shapes import shape_scene
 from samfast.errors import ExportError
 from samfast.frames import Frame, PreprocessSpec
+from samfast.inference.classes import class_tokens
 from samfast.inference.segmenter import Embedding
 from samfast.inference.tokens import Tokens, tokenize
 from samfast.models.segmenter import TorchSegmenter
@@ -100,7 +101,8 @@ def measure_parity(torch_model: TorchSegmenter, graphs: Graphs) -> Parity:
     """Run both on the same images and prompts, each on its own embeddings.
 
     Landscape, portrait and square images; batches of 1 and, in small encoders, 2 images; 1 to 8 prompts on 1 to 3
-    images; points, boxes, both, neither, ragged, with and without mask prompts.
+    images; points, boxes, both, neither, ragged, with and without mask prompts; or, if that is how the model is asked,
+    without prompts.
     """
     spec = torch_model.spec
     images = [shape_scene(0, index, size=size) for index, size in enumerate(_sizes(spec))]
@@ -114,7 +116,10 @@ def measure_parity(torch_model: TorchSegmenter, graphs: Graphs) -> Parity:
     same, pixels, num_prompts = 0, 0, 0
     for chosen, prompts in _cases([labels for _, labels in images]):
         frames = tuple(embedding.frames[image] for image in chosen)
-        for tokens in _with_masks(tokenize(prompts, frames)):
+        asked = _with_masks(tokenize(prompts, frames))
+        if torch_model.contract.classes:  # and nothing else is ever asked of it
+            asked = [class_tokens(len(chosen), spec)]
+        for tokens in asked:
             expected = torch_model.decode(Embedding({EMBEDDINGS: ours[chosen]}, frames), tokens)
             found = graphs.decode(theirs[chosen], tokens)
             logits.append(_difference(expected[0], found[0]))
@@ -123,7 +128,7 @@ def measure_parity(torch_model: TorchSegmenter, graphs: Graphs) -> Parity:
             for index, one, other in zip(tokens.image_index, expected[0], found[0], strict=True):
                 equal = _equal_pixels(one, other, frames[index])
                 same, pixels = same + int(equal.sum()), pixels + equal.size
-            num_prompts += len(prompts)
+            num_prompts += len(tokens.image_index)
     return Parity(
         prompts=num_prompts,
         encoder_batch=max(len(batch) for batch in batches),

@@ -14,7 +14,7 @@ from samfast.errors import ConfigError
 from samfast.inference.contract import OutputContract
 from samfast.models.architecture import MODEL_NAMES
 from samfast.models.checkpoints import load_model
-from samfast.models.sam import Sam
+from samfast.models.sam import MASK_TOKENS, Sam
 from samfast.train.run import Run
 
 
@@ -41,6 +41,16 @@ class Source:
     images: dict[str, int] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     report: dict[str, Any] | None = None
+
+    def require_official(self) -> None:
+        """Raise :class:`ConfigError` unless the weights are of the official models' shape."""
+        if self.contract.classes:
+            raise ConfigError(
+                f"{self.out.name} has a mask token for each of its {len(self.contract.classes)} classes, and this"
+                f" format holds the official models' {MASK_TOKENS} tokens, which answer prompts",
+                where="format",
+                fix="export it as ONNX (export_onnx) or as a decoder alone (export_decoder), which hold any number",
+            )
 
     def place(self, out: str | Path | None, suffix: str) -> Path:
         """``out``, or the default place with a suffix."""

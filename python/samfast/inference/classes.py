@@ -9,20 +9,17 @@ from numpy.typing import NDArray
 
 from samfast.data.types import Target
 from samfast.errors import ConfigError
-from samfast.frames import PreprocessSpec
+from samfast.frames import Frame, PreprocessSpec
 from samfast.inference.contract import shortened
 from samfast.inference.segmenter import Embedding, Prediction, Segmenter, require_one_image
 from samfast.inference.tokens import NOT_A_POINT, Tokens
-from samfast.masks import Masks
+from samfast.masks import Masks, from_labels
 from samfast.metrics import scores
 from samfast.prompts import point_prompts
 
-NO_PROMPT = "none"
-"""What asking without prompts is called, as a regime and among prompt kinds."""
-
 
 def class_tokens(images: int, spec: PreprocessSpec) -> Tokens:
-    """What a decoder is asked of each of ``images`` images where there are no prompts: SAM's pad token alone, no mask."""
+    """What a decoder is asked, once of each image, where there are no prompts: SAM's pad token alone, and no mask."""
     return Tokens(
         image_index=np.arange(images),
         coords=np.zeros((images, 1, 2), np.float32),
@@ -50,26 +47,34 @@ def segment_classes(segmenter: Segmenter, embedding: Embedding) -> Prediction:
     frame = require_one_image(embedding)
     logits, ious = segmenter.decode(embedding, class_tokens(1, frame.spec))
     low_res = logits[0]
-    decided = low_res if segmenter.contract.multilabel else leads(low_res, frame.spec.mask_threshold)
+    masks = Masks.from_logits(low_res, frame) if segmenter.contract.multilabel else best_classes(low_res, frame)
     nothing = point_prompts(np.zeros((0, 0, 2)))
-    return Prediction(Masks.from_logits(decided, frame), ious[0], low_res, np.arange(len(low_res)), nothing)
+    return Prediction(masks, ious[0], low_res, np.arange(len(low_res)), nothing)
 
 
-def leads(logits: NDArray[np.float32], threshold: float = 0.0) -> NDArray[np.float32]:
-    """How far each class is ahead of the others and of the background, whose logit is ``threshold``, plus that.
-
-    Where one class has a lead, the leads of all others are as far below the threshold or further, and stay so under any
-    interpolation: what is cut out of them at the threshold does not overlap. The lead of a lone class is its logit.
+def best_classes(logits: NDArray[np.float32], frame: Frame) -> Masks:
+    """Each pixel to the class of the highest logit, if that is above the model's threshold: masks without overlaps.
 
     Args:
-        logits: ``(K, H, W)`` float32.
-        threshold: of the model's masks.
+        logits: ``(K, low_res, low_res)`` float32, low-res frame.
+        frame: of the image they are about.
+
+    Returns:
+        ``K`` masks, original frame; of several classes whose logits are equal, the first takes the pixel.
     """
     if len(logits) == 1:
-        return logits
-    order = np.partition(logits, -2, axis=0)[-2:]  # the second best, and the best
-    best_other = np.where(logits == order[1], order[0], order[1])
-    return logits - np.maximum(best_other, np.float32(threshold)) + np.float32(threshold)
+        return Masks.from_logits(logits, frame)
+    best = np.full((frame.height, frame.width), frame.spec.mask_threshold, np.float32)
+    labels = np.zeros(best.shape, np.int32)
+    for index in range(len(logits)):  # one at a time: an image may be large, and its classes many
+        found = frame.logits_to_original(logits[index : index + 1])[0]
+        labels[found > best] = index + 1
+        np.maximum(best, found, out=best)
+    masks, values = from_labels(labels)
+    nothing = Masks.from_numpy(np.zeros((1, frame.height, frame.width), bool))
+    places = np.full(len(logits), len(masks))
+    places[values - 1] = np.arange(len(masks))
+    return Masks.concatenate([masks, nothing])[places]
 
 
 def class_order(answered: Sequence[str], annotated: Sequence[str], *, model: str) -> NDArray[np.int64]:

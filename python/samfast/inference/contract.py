@@ -16,6 +16,9 @@ Selection = Literal["single", "best-predicted"]
 """``"single"`` answers with token 0; ``"best-predicted"`` answers a lone point with the multimask token of the highest
 predicted IoU, and any other prompt with token 0."""
 
+NO_PROMPT = "none"
+"""What asking without prompts is called, as a regime and among prompt kinds."""
+
 SINGLE = (0,)
 MULTIMASK = (1, 2, 3)
 
@@ -36,6 +39,15 @@ class OutputContract:
     other: tuple[int, ...] = SINGLE
     classes: tuple[str, ...] = ()
     multilabel: bool = False
+
+    def takes(self, kind: str) -> bool:
+        """Whether the model can be asked by a prompt kind: one of classes by :data:`NO_PROMPT`, others by the rest."""
+        return bool(self.classes) == (kind == NO_PROMPT)
+
+    def require(self, kind: str, name: str) -> None:
+        """Raise :class:`~samfast.errors.ConfigError` unless the model of that name can be asked by a prompt kind."""
+        if not self.takes(kind):
+            (self.require_classes if kind == NO_PROMPT else self.require_prompts)(name)
 
     def require_prompts(self, name: str) -> None:
         """Raise :class:`~samfast.errors.ConfigError` if the model of that name is asked without prompts."""

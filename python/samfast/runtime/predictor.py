@@ -11,6 +11,7 @@ from PIL import Image
 
 from samfast.data.images import decode_image, to_rgb
 from samfast.errors import ConfigError, DataError
+from samfast.inference.classes import segment_classes
 from samfast.inference.contract import MULTIMASK, SINGLE
 from samfast.inference.segmenter import Embedding
 from samfast.inference.tokens import tokenize
@@ -99,6 +100,9 @@ class OnnxPredictor:
     ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]:
         """Masks of one object, as ``SamPredictor.predict`` gives them.
 
+        A model that was trained without prompts is asked without, and gives a mask for each of ``bundle.classes``:
+        ``C`` is their number, and ``multimask_output`` says nothing.
+
         Args:
             point_coords: ``(N, 2)`` (x, y), original frame, pixel indices.
             point_labels: ``(N,)``: 1 foreground, 0 background.
@@ -112,13 +116,20 @@ class OnnxPredictor:
             predicted IoU, ``(C,)`` float32; and their logits, ``(C, low_res, low_res)`` float32, low-res frame.
 
         Raises:
-            ConfigError: no image is set, or a prompt has the wrong shape or values.
+            ConfigError: no image is set, a prompt has the wrong shape or values, or the model takes no prompts.
 
         Warns:
             UserWarning: training has not taught the tokens that are asked for.
         """
         embedding = self._image()
         frame = embedding.frames[0]
+        given = [each is not None for each in (point_coords, point_labels, box, mask_input)]
+        if self.bundle.contract.classes:
+            if any(given):
+                self.bundle.contract.require_prompts(self.bundle.name)
+            found = segment_classes(self._segmenter, embedding)
+            masks = frame.logits_to_original(found.low_res) if return_logits else found.masks.numpy()
+            return masks, found.scores, found.low_res
         prompts = _prompts(point_coords, point_labels, box, mask_input, frame.spec.low_res)
         tokens = MULTIMASK if multimask_output else SINGLE
         self.bundle.contract.warn_untrained(tokens)

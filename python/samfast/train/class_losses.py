@@ -1,8 +1,8 @@
-"""Losses of answers without prompts: a mask for each class, taught all of it, in the low-res frame.
+"""Losses of answers without prompts: a mask for each class, taught all of it.
 
-Multi-label, every class has a sigmoid of its own, and its losses are those of a prompt. Multi-class, the classes and the
-background share a softmax, in which the background's logit is 0, and cross-entropy and focal loss are those of the one
-class that a pixel is of. For one class the two are the same.
+Multi-label, every class has a sigmoid of its own, and its losses are those of a prompt. Multi-class, the classes and
+the background share a softmax, in which the background's logit is 0, and cross-entropy and focal loss are those of the
+one class that a pixel is of. For one class the two are the same.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from samfast.train.losses import Losses, bce, dice, focal, low_res_iou
+from samfast.train.losses import Losses, bce, dice_of, focal, low_res_iou
 from samfast.train.objective import Objective
+
+BACKGROUND = (0, 0, 0, 0, 1, 0)
+"""Puts the background's logit, 0, before those of the classes."""
 
 
 def class_losses(
@@ -34,10 +37,10 @@ def class_losses(
     cells = weight[:, None]
     shape = {"alpha": objective.alpha, "gamma": objective.gamma}
     if multilabel:
-        odds = decided = logits
+        shares, decided = logits.sigmoid(), logits
     else:
         target = target / target.sum(1, keepdim=True).clamp(min=1)
-        odds, decided = log_odds(logits), _leads(logits)
+        shares, decided = F.pad(logits, BACKGROUND).softmax(1)[:, 1:], _leads(logits)
     found: dict[str, Tensor] = {}
     if objective.bce:
         values = bce(logits, target, cells).mean(1) if multilabel else cross_entropy(logits, target, weight)
@@ -50,17 +53,10 @@ def class_losses(
         )
         found["focal"] = objective.focal * values
     if objective.dice:
-        found["dice"] = objective.dice * dice(odds, target, cells).mean(1)
+        found["dice"] = objective.dice * dice_of(shares, target, cells).mean(1)
     if objective.iou:
         found["iou"] = objective.iou * ((predicted_iou - low_res_iou(decided, target, cells)) ** 2).mean(1)
     return Losses(torch.stack(list(found.values())).sum(0), found)
-
-
-def log_odds(logits: Tensor) -> Tensor:
-    """``(P, K, L, L)`` logits to those whose sigmoid is each class's share in a softmax with a background of logit 0."""
-    padded = F.pad(logits, (0, 0, 0, 0, 1, 0))
-    others = [torch.cat([padded[:, : k + 1], padded[:, k + 2 :]], 1).logsumexp(1) for k in range(logits.shape[1])]
-    return logits - torch.stack(others, 1)
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -83,14 +79,14 @@ def focal_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor, *, alpha
 def _entropies(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy, share and target of the background and each class: three of ``(P, 1 + K, L, L)``."""
     whole = torch.cat([1 - target.sum(1, keepdim=True), target], 1)
-    logs = F.pad(logits, (0, 0, 0, 0, 1, 0)).log_softmax(1)
+    logs = F.pad(logits, BACKGROUND).log_softmax(1)
     return -whole * logs, logs.exp(), whole
 
 
 def _leads(logits: Tensor) -> Tensor:
-    """Above 0 where a class is the likeliest: see :func:`samfast.inference.classes.leads`; no gradient."""
+    """``(P, K, L, L)`` logits to how far each is ahead of all others and of the background; no gradient."""
     logits = logits.detach()
-    padded = F.pad(logits, (0, 0, 0, 0, 1, 0))
+    padded = F.pad(logits, BACKGROUND)
     first, second = padded.topk(2, dim=1).values.unbind(1)
     return torch.where(logits == first[:, None], logits - second[:, None], logits - first[:, None])
 

@@ -53,8 +53,6 @@ class TrainConfig:
     Attributes:
         model: name of the model.
         regime: how prompts are drawn, see :mod:`samfast.train.regimes`.
-        multilabel: of the regime ``none``: whether a pixel may be of several classes, each of which has a sigmoid of its
-            own; otherwise it is of one class or of none, by a softmax over the classes and the background.
         recipe: name of the recipe the settings started from.
         loss: the parts of the loss and their weights.
         loss_frame: the grid it is taken on, see :data:`~samfast.train.targets.LOSS_FRAMES`.
@@ -79,6 +77,8 @@ class TrainConfig:
         patience: judgements in a row without a new best after which the run ends; 0 runs all epochs.
         keep: judged epochs whose weights are kept, the so many best, beside the best and the last.
         on_nan: what a loss that is not finite does: ``"stop"``, or ``"skip"`` the step, and count it.
+        multilabel: of the regime ``none``: whether a pixel may be of several classes, each of which has a sigmoid of
+            its own; otherwise it is of one class or of none, by a softmax over the classes and the background.
         trainable: modules, or parts of them, whose parameters move.
         seed: of prompts, object choice and order.
         precision: ``"fp32"``, ``"bf16"``, or ``"auto"``: bf16 on CUDA from compute capability 8.0, fp32 elsewhere.

@@ -35,7 +35,12 @@ def focal(logits: Tensor, target: Tensor, weight: Tensor, *, alpha: float = 0.25
 
 def dice(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Soft Dice loss over the weighted cells (Milletari et al., V-Net, 2016): ``(..., L, L)`` to ``(...)``."""
-    probability = logits.sigmoid() * weight
+    return dice_of(logits.sigmoid(), target, weight)
+
+
+def dice_of(probability: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """:func:`dice` of probabilities."""
+    probability = probability * weight
     shared = (probability * target).sum((-2, -1))
     total = probability.sum((-2, -1)) + (target * weight).sum((-2, -1))
     return 1 - (2 * shared + _DICE_SMOOTHING) / (total + _DICE_SMOOTHING)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from samfast.data import Dataset
 from samfast.data.types import Sample
-from samfast.inference.classes import NO_PROMPT, segment_classes
+from samfast.inference.classes import segment_classes
+from samfast.inference.contract import NO_PROMPT
 from samfast.inference.pictures import shrink_image, small_overlay
 from samfast.inference.prompt_kinds import prompt_kind
 from samfast.inference.prompt_sets import evaluation_prompts

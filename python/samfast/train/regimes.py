@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 from samfast.data.types import Sample, Target
 from samfast.errors import ConfigError
 from samfast.frames import Frame
-from samfast.inference.classes import NO_PROMPT
-from samfast.inference.contract import MULTIMASK, SINGLE, OutputContract
+from samfast.inference.contract import MULTIMASK, NO_PROMPT, SINGLE, OutputContract
 from samfast.inference.given import Given
 from samfast.inference.prompt_kinds import GIVEN, Keys, PromptKind, prompt_kind
 from samfast.prompts import Prompts, concatenate, draw_keys

@@ -10,7 +10,8 @@ from samfast.cache.loader import AHEAD
 from samfast.data import Dataset
 from samfast.data.parallel import prefetch
 from samfast.data.types import Sample, Target
-from samfast.inference.classes import NO_PROMPT, class_masks, class_order, class_scores, segment_classes
+from samfast.inference.classes import class_masks, class_order, class_scores, segment_classes
+from samfast.inference.contract import NO_PROMPT
 from samfast.inference.prompt_kinds import label_of, prompt_kind
 from samfast.inference.prompt_sets import evaluation_prompts
 from samfast.inference.segmenter import Embedding, Segmenter, segment
