@@ -222,6 +222,7 @@ class _Contest:
         for each in self.contenders:
             if (
                 each.run is not None
+                and each.base is not None
                 and each.run.model == name
                 and not _differing(sam, each.run.record["encoder"]["parts"])
             ):
