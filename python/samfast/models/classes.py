@@ -14,7 +14,9 @@ def with_classes(sam: Sam, count: int) -> Sam:
     """A model whose mask decoder has one mask token for each class, each of them a copy of ``sam``'s token 0.
 
     A token is its embedding, the network that makes a filter of what the decoder made of it, and its row of the IoU
-    head. The names of the parameters stay those of the official checkpoints; their number is that of the classes.
+    head. The names of the parameters stay those of the official checkpoints; their number is that of the classes. As
+    tokens attend to one another, what they answer before training is near to what token 0 answers among its own three
+    neighbours, and not equal to it.
 
     Args:
         sam: left as it is; the image encoder, which is the same, is shared.

@@ -18,7 +18,7 @@ from samfast.data import Dataset, load_dataset
 from samfast.data.folds import make_folds
 from samfast.errors import ConfigError, OutputExistsError
 from samfast.evaluation import Report, evaluate
-from samfast.inference.contract import check_selection
+from samfast.inference.contract import NO_PROMPT, check_selection
 from samfast.inference.prompt_kinds import prompt_kind
 from samfast.models.segmenter import pick_device
 from samfast.progress import Stopwatch, say
@@ -104,7 +104,15 @@ def sweep(
     kinds = [kind for cell in cells for kind in get_regime(cell.config.regime).kinds]
     judging = Judging(tuple(dict.fromkeys(prompts or kinds)), selection, seed)
     for kind in judging.prompts:
-        prompt_kind(kind)
+        if kind != NO_PROMPT:
+            prompt_kind(kind)
+    free = {get_regime(cell.config.regime).is_prompt_free for cell in cells}
+    if len(free | {kind == NO_PROMPT for kind in judging.prompts}) > 1:
+        raise ConfigError(
+            "what is trained without prompts, and judged without, cannot be compared with what is asked by prompts",
+            where="regime, prompts",
+            fix="a sweep of its own for regime=none; `samfast evaluate` puts runs of both into one table",
+        )
     compute = pick_device(device)
     dataset = data if isinstance(data, Dataset) else load_dataset(data, seed=seed)
     datasets = (dataset,) if folds is None else make_folds(dataset, folds, seed=seed)

@@ -17,6 +17,7 @@ from samfast.models.architecture import get_architecture
 from samfast.models.sam import Sam
 from samfast.train.config import TrainConfig
 from samfast.train.prompt_free import run_contract
+from samfast.train.regimes import get_regime
 from samfast.train.run import FORMAT, VERSION
 from samfast.train.views import EpochViews
 
