@@ -30,6 +30,7 @@ REGIMES = (
     "mask",
     "clicks:4",
     "sam",
+    "none",
 )
 COLUMNS = ("point", "box")
 """Prompts with a column of their own."""
@@ -58,8 +59,9 @@ def row(regime: str, by_seed: list[Figures]) -> list[str]:
     """The line of a regime: tuned, and in brackets what the untuned model answers to the same prompts."""
 
     def cell(kind: str) -> str:
-        untuned = by_seed[0]["zero-shot"][kind]
-        return f"{over_seeds([each['tuned'][kind] for each in by_seed])} ({untuned:.3f})"
+        untuned = by_seed[0].get("zero-shot", {}).get(kind)  # none without prompts
+        shown = over_seeds([each["tuned"][kind] for each in by_seed])
+        return shown if untuned is None else f"{shown} ({untuned:.3f})"
 
     own = [kind for kind in by_seed[0]["tuned"] if kind not in COLUMNS]
     shown = [cell(kind) if kind in by_seed[0]["tuned"] else "" for kind in COLUMNS]

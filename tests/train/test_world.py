@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,32 @@ def test_the_error_of_one_process_ends_them_all(dataset, cache, tmp_path) -> Non
     assert [line["epoch"] for line in kept.metrics] == [0]
     again = train_decoder(dataset, cache=cache, out=tmp_path / "run", **SETTINGS)  # alone, from where they were
     assert again.is_finished
+
+
+SCRIPT = """
+import sys
+from samfast.data import load_dataset
+from samfast.train import train_decoder
+
+run = train_decoder(
+    load_dataset(sys.argv[1], target="component"), cache=sys.argv[2], out=sys.argv[3], devices=2, device="cpu", epochs=1
+)
+print("finished:", run.is_finished)
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_a_launcher_started(scenes: Path, cache: EmbeddingCache, tmp_path: Path) -> None:
+    """``torchrun`` runs the user's script in every process: each of them goes on with the finished run."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(script), str(scenes), str(cache.path), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finished: True") == 2, done.stdout
+    assert done.stderr.count("epoch   1/1") == 1, "one of them speaks"
+    assert "Initializing distributed" not in done.stderr
 
 
 def test_parts_of_a_batch_are_disjoint_and_equal() -> None:

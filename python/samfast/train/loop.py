@@ -229,6 +229,7 @@ def _take_part(
 
     about: dict[str, Any] = {"device": device, "precision": precision, "callbacks": callbacks, "world": world}
     fit(folder, sam, dataset, views, train, val, read, config, **about)
+    world.meet()  # whoever goes on finds the run finished
 
 
 def check_training(

@@ -78,14 +78,19 @@ class World:
         torch.distributed.all_gather_object(found, names)
         return max(found, key=len)
 
+    def meet(self) -> None:
+        """Wait until all have come here."""
+        if self._fabric is not None:
+            self._fabric.barrier()
+
     @contextmanager
     def first_goes_ahead(self) -> Iterator[None]:
         """Run the block in the first process, and then in the others, which find what it left."""
-        if self._fabric is not None and not self.is_first:
-            self._fabric.barrier()
+        if not self.is_first:
+            self.meet()
         yield
-        if self._fabric is not None and self.is_first:
-            self._fabric.barrier()
+        if self.is_first:
+            self.meet()
 
 
 ALONE = World()
@@ -102,9 +107,10 @@ def join(*, accelerator: str, devices: int, nodes: int = 1, environment: Any = N
         environment: of the launcher, as Fabric knows it; None to look for one.
     """
     require("lightning_fabric")
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import sets another
 
     fabric = Fabric(
         accelerator=accelerator,
