@@ -203,6 +203,7 @@ def test_a_section_is_replaced_and_the_rest_kept(tmp_path) -> None:
     assert before.index("first") < before.index("other")
 
 
+@pytest.mark.slow
 def test_the_headline_runs(tmp_path) -> None:
     command = [sys.executable, BENCHES / "headline.py", "--quick", "--threads", "1", "--mallocs", "kept"]
     command += ["--rows", "1 prompt,8 clicks", "--bf16-rows", "", "--results", tmp_path / "RESULTS.md"]
@@ -292,6 +293,7 @@ def test_caches_of_noise_are_caches(tmp_path: Path) -> None:
     assert cache.info()["shards"] == 3
 
 
+@pytest.mark.slow
 def test_an_epoch_holds_a_few_batches_however_many_rows(tmp_path: Path) -> None:
     """96 MB of rows, in a process of its own; the last line is the control: held on to, they are seen."""
     code = """

@@ -136,6 +136,7 @@ def test_the_winner_is_chosen_on_val_whatever_test_says(
     assert halted.winner.settings == {"lr": "best-on-test"}, "a setting that failed in part may have been lucky"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_killed_and_started_again(scenes: Path, cache: EmbeddingCache, tmp_path: Path, how: signal.Signals) -> None:
     """No process outlives the sweep, finished cells are kept, interrupted ones go on."""

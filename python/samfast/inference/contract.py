@@ -115,8 +115,8 @@ class OutputContract:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> OutputContract:
         """The contract :meth:`to_dict` wrote."""
-        classes = tuple(fields.get("classes", ()))  # older files have none
-        return cls(tuple(fields["one_point"]), tuple(fields["other"]), classes, bool(fields.get("multilabel", False)))
+        prompted = tuple(fields["one_point"]), tuple(fields["other"])
+        return cls(*prompted, tuple(fields.get("classes", ())), bool(fields.get("multilabel", False)))  # later fields
 
 
 def check_selection(selection: str) -> None:

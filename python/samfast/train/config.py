@@ -233,7 +233,7 @@ class TrainConfig:
                 fix=f"choose from {_listed(RECIPES)}, or name a run's config.toml",
             )
         for given, other in (("epochs", "steps"), ("steps", "epochs")):
-            if given in explicit and other not in explicit:
+            if explicit.get(given) and other not in explicit:
                 settings.pop(other, None)
         return cls.from_dict(_overlaid(settings, explicit))
 
