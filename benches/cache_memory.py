@@ -24,7 +24,7 @@ from synthetic import write_cache
 from samfast.data import load_dataset
 from samfast.models.architecture import ARCHITECTURES, Architecture
 from samfast.models.sam import empty_sam
-from samfast.train.batches import epoch_batches
+from samfast.train.batches import epoch_updates
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
 
@@ -78,9 +78,9 @@ def train(folder: Path, count: int, steps: int = STEPS) -> float:
     trainer = Trainer(
         sam, config, steps_per_epoch=-(-len(samples) // 8), device=torch.device("cpu"), precision="float32"
     )
-    batches = epoch_batches(dataset, samples, cache.read, config, SMALL.spec, epoch=1)
-    for step, batch in enumerate(islice(batches, steps)):
-        trainer.step(batch, step)
+    updates = epoch_updates(dataset, samples, cache.read, config, SMALL.spec, epoch=1)
+    for step, update in enumerate(islice(updates, steps)):
+        trainer.step(update, step)
     return resident_mb()
 
 

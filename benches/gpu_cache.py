@@ -28,7 +28,7 @@ from samfast.data import Dataset, load_dataset
 from samfast.data.scenes import write_flood_scenes
 from samfast.models.allocator import keep_heap
 from samfast.models.precision import pick_precision
-from samfast.train.batches import epoch_batches
+from samfast.train.batches import epoch_updates
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
 
@@ -66,13 +66,13 @@ def idle(data: Dataset, cache: EmbeddingCache, device: str, epochs: int) -> tupl
     trainer = Trainer(cache.decoder(), config, steps_per_epoch=steps, device=compute, precision=precision)
     waited = lasted = 0.0
     for epoch in range(1, epochs + 1):
-        batches = epoch_batches(
+        updates = epoch_updates(
             data, samples, lambda some: cache.read(some, pinned=compute.type == "cuda"), config, cache.spec, epoch=epoch
         )
         start = before = time.perf_counter()
-        for step, batch in enumerate(batches):
+        for step, update in enumerate(updates):
             waited += (time.perf_counter() - before) * (epoch > 1)
-            trainer.step([batch], (epoch - 1) * steps + step)  # ends with its loss on the CPU
+            trainer.step(update, (epoch - 1) * steps + step)  # ends with its loss on the CPU
             before = time.perf_counter()
         lasted += (before - start) * (epoch > 1)
     return lasted / (epochs - 1), waited / lasted

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 TABLES = re.compile(r"(_embed|_token|_tokens|point_embeddings\.\d)\.weight$|pos_embed$|rel_pos_[hw]$")
 NORMS = re.compile(r"norm|neck\.[13]|mask_downscaling\.[14]|output_upscaling\.1")
+BENCHES = Path(__file__).resolve().parents[1] / "benches"
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -19,6 +21,14 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"REAL DATA ABSENT: {REAL_DATA} does not exist, so nothing is proven on real images here")
     return REAL_DATA
+
+
+@pytest.fixture(scope="module")
+def benches_are_importable() -> Iterator[None]:
+    """The benchmarks' modules, as a script that lies beside them sees them."""
+    sys.path.insert(0, str(BENCHES))
+    yield
+    sys.path.remove(str(BENCHES))
 
 
 @pytest.fixture(scope="session")

@@ -21,12 +21,7 @@ from samfast.models.checkpoints import load_model
 
 BENCHES = Path(__file__).resolve().parents[1] / "benches"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def benches_are_importable() -> Iterator[None]:
-    sys.path.insert(0, str(BENCHES))
-    yield
-    sys.path.remove(str(BENCHES))
+pytestmark = pytest.mark.usefixtures("benches_are_importable")
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,14 +10,7 @@ import torch
 
 from samfast.data import load_dataset
 
-BENCHES = Path(__file__).resolve().parents[1] / "benches"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def benches_are_importable() -> Iterator[None]:
-    sys.path.insert(0, str(BENCHES))
-    yield
-    sys.path.remove(str(BENCHES))
+pytestmark = pytest.mark.usefixtures("benches_are_importable")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from samfast.data.types import Sample
 from samfast.inference.segmenter import EMBED_BATCH
 from samfast.models.allocator import keep_heap
 from samfast.models.checkpoints import load_model
-from samfast.train.batches import epoch_batches
+from samfast.train.batches import epoch_updates
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
 
@@ -72,7 +72,7 @@ class Own:
         """Train on every image once, in a new order; yields the images of each step."""
         step = (number - 1) * self.trainer.steps_per_epoch
         spec = self.trainer.sam.spec
-        for batch in epoch_batches(self.dataset, self.samples, self.cache.read, self.config, spec, epoch=number):
+        for (batch,) in epoch_updates(self.dataset, self.samples, self.cache.read, self.config, spec, epoch=number):
             self.trainer.step(batch, step)
             step += 1
             yield len(batch.weight)

@@ -14,7 +14,7 @@ from samfast.inference.tokens import Tokens
 from samfast.masks import Masks
 from samfast.models.sam import Sam
 from samfast.prompts import PADDING
-from samfast.train.batches import Batch, epoch_batches, left_aligned, make_batch
+from samfast.train.batches import Batch, epoch_updates, left_aligned, make_batch
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
 
@@ -47,7 +47,7 @@ def test_losses_do_not_depend_on_order_or_batches(dataset, cache, samples, train
 
 
 def test_an_epoch_visits_every_image_once_in_an_order_of_its_own(dataset, cache, samples) -> None:
-    batches = list(epoch_batches(dataset, samples, cache.read, CONFIG, cache.spec, epoch=3))
+    batches = [batch for (batch,) in epoch_updates(dataset, samples, cache.read, CONFIG, cache.spec, epoch=3)]
     assert [len(batch.weight) for batch in batches] == [4, 2]
     orders = {tuple(s.name for s in epoch_order(samples, seed=0, epoch=e)) for e in range(6)}
     assert len(orders) > 3

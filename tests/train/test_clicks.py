@@ -13,7 +13,7 @@ from samfast.data import Dataset
 from samfast.data.types import Sample
 from samfast.prompts import PADDING
 from samfast.train import clicks
-from samfast.train.batches import Batch, epoch_batches, make_batch
+from samfast.train.batches import Batch, epoch_updates, make_batch
 from samfast.train.clicks import Asked, corrected, next_click
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
@@ -251,7 +251,7 @@ def test_training_on_clicks_lowers_their_loss(dataset, cache, samples, config) -
     before = trainer.losses(judged).mean()
     step = 0
     for epoch in range(1, 5):
-        for batch in epoch_batches(dataset, samples, cache.read, config, cache.spec, epoch=epoch):
+        for (batch,) in epoch_updates(dataset, samples, cache.read, config, cache.spec, epoch=epoch):
             means = trainer.step(batch, step)
             step += 1
     assert means["loss"] == pytest.approx(means["loss_bce"] + means["loss_dice"] + means["loss_iou"], rel=1e-5)

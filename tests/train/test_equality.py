@@ -23,7 +23,7 @@ from samfast.data import Dataset
 from samfast.data.types import Sample
 from samfast.models.classes import with_classes
 from samfast.models.sam import Sam
-from samfast.train.batches import Read, epoch_batches, make_batch
+from samfast.train.batches import Read, epoch_updates, make_batch
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
 
@@ -82,7 +82,7 @@ def train(dataset: Dataset, samples: list[Sample], read: Read, decoder: Sam, *, 
     trainer = Trainer(copy.deepcopy(decoder), config, steps_per_epoch=per_epoch, device=torch.device("cpu"))
     losses: list[tuple[float, float]] = []
     for epoch in range(1, steps + 1):
-        for batch in epoch_batches(dataset, samples, read, config, decoder.spec, epoch=epoch):
+        for (batch,) in epoch_updates(dataset, samples, read, config, decoder.spec, epoch=epoch):
             parts = trainer.step(batch, len(losses))
             losses.append((parts["loss_bce"] + parts["loss_dice"], parts["loss"]))
             if len(losses) == steps:

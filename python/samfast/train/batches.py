@@ -60,21 +60,6 @@ class Batch:
         return len(self.tokens.image_index)
 
 
-def epoch_batches(
-    dataset: Dataset,
-    samples: Sequence[Sample],
-    read: Read,
-    config: TrainConfig,
-    spec: PreprocessSpec,
-    *,
-    epoch: int,
-    balance: Balance = EVEN,
-) -> Iterator[Batch]:
-    """The batches of an epoch, made while those before them are trained on."""
-    for batches in epoch_updates(dataset, samples, read, config, spec, epoch=epoch, balance=balance):
-        yield from batches
-
-
 def epoch_updates(
     dataset: Dataset,
     samples: Sequence[Sample],
