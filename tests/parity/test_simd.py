@@ -40,6 +40,11 @@ for height, width in ((1, 1), (3, 64), (64, 65), (200, 300), (129, 31)):
     edges = boundary_iou(masks, logits), *surface_distances(masks, logits, convention="deepmind").values()
     for found in (*counts, *edges, *surface_distances(ours, masks).values(), distance_transform(ours)):
         digest.update(found.tobytes())
+held_to = rng.random((3, 50, 50), np.float32), rng.random((3, 50, 50), np.float32)
+for side in (50, 13):
+    maps = rng.normal(0, 4, (5, side, side)).astype(np.float32), *held_to, rng.integers(0, 3, 5)
+    digest.update(_rust.cell_sums(*maps, (0.25, 2.0)).tobytes())
+    digest.update(_rust.cell_gradients(*maps, (0.25, 2.0), np.ones((5, 4), np.float32)).tobytes())
 print(_rust.build_info()["simd"], digest.hexdigest())
 """
 

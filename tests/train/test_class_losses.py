@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from samfast.train.class_losses import class_losses
-from samfast.train.losses import bce, dice, focal, low_res_iou
+from samfast.train.losses import prompt_losses
 from samfast.train.objective import OBJECTIVES, Objective
 
 P, L = 3, 6
@@ -32,16 +32,19 @@ def mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return (values * weight).sum((1, 2)) / weight.sum((1, 2))
 
 
+def of_prompts(case: dict[str, torch.Tensor], index: int) -> dict[str, torch.Tensor]:
+    """The losses of one class, were it the answer to a prompt."""
+    one = {name: case[name][:, index] for name in ("target", "predicted_iou")}
+    tokens = case["logits"][:, index, None].expand(-1, 4, -1, -1)
+    scores = one.pop("predicted_iou")[:, None].expand(-1, 4)
+    given = {"logits": tokens, "predicted_iou": scores, "weight": case["weight"], **one}
+    return prompt_losses(EVERYTHING, **given, is_one_point=torch.zeros(P, dtype=torch.bool)).parts
+
+
 def test_of_one_class_both_are_the_losses_of_a_prompt() -> None:
     case = drawn(1)
     case["target"] *= 0.7  # soft
-    logits, target, weight = case["logits"][:, 0], case["target"][:, 0], case["weight"]
-    expected = {
-        "bce": 2 * bce(logits, target, weight),
-        "focal": 5 * focal(logits, target, weight),
-        "dice": 3 * dice(logits, target, weight),
-        "iou": 7 * (case["predicted_iou"][:, 0] - low_res_iou(logits, target, weight)) ** 2,
-    }
+    expected = of_prompts(case, 0)
     for multilabel in (False, True):
         found = class_losses(EVERYTHING, **case, multilabel=multilabel)
         for name, values in expected.items():
@@ -72,9 +75,9 @@ def test_one_class_a_pixel_is_torchs_cross_entropy_and_a_softmax() -> None:
 def test_several_labels_are_the_mean_over_classes_and_another_loss() -> None:
     case = drawn(3)
     found = class_losses(EVERYTHING, **case, multilabel=True).parts
-    weight = case["weight"][:, None]
-    for name, loss, factor in (("bce", bce, 2), ("focal", focal, 5), ("dice", dice, 3)):
-        torch.testing.assert_close(found[name], factor * loss(case["logits"], case["target"], weight).mean(1))
+    each = [of_prompts(case, index) for index in range(3)]
+    for name, values in found.items():
+        torch.testing.assert_close(values, torch.stack([of_one[name] for of_one in each]).mean(0))
     single = class_losses(EVERYTHING, **case, multilabel=False).parts
     assert all((found[name] - single[name]).abs().min() > 1e-3 for name in found)
 

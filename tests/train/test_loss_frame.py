@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -18,7 +16,7 @@ from samfast.train import loss_frame
 from samfast.train.batches import make_batch
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
-from samfast.train.loss_frame import losses_in_frame, to_low_res
+from samfast.train.loss_frame import to_low_res
 from samfast.train.losses import Losses, prompt_losses
 from samfast.train.objective import OBJECTIVES, Objective
 from samfast.train.targets import soft_targets, target_spec
@@ -31,7 +29,7 @@ Case = dict[str, Tensor]
 
 
 def in_frame(objective, *, logits, predicted_iou, target, weight, is_one_point):
-    return losses_in_frame(partial(prompt_losses, objective), logits, predicted_iou, target, weight, is_one_point)
+    return prompt_losses(objective, logits, predicted_iou, target, weight, is_one_point)
 
 
 def drawn(size: tuple[int, int], *, is_ignored: bool) -> tuple[Case, Tensor, Tensor]:
@@ -117,14 +115,18 @@ def held_bytes(objective: Objective, case: Case) -> tuple[int, Losses]:
 
 def test_nothing_of_the_frame_is_held_for_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     case, *_ = drawn((64, 64), is_ignored=False)
-    held, whole = held_bytes(OBJECTIVE, case)
+    doubles = {name: values.double() if values.is_floating_point() else values for name, values in case.items()}
     one_map = P * 64 * 64 * 4
+    held, by_kernel = held_bytes(OBJECTIVE, case)
     assert held < one_map
+    held, whole = held_bytes(OBJECTIVE, doubles)
+    assert held < one_map
+    torch.testing.assert_close(by_kernel.total.double(), whole.total, rtol=1e-6, atol=1e-6)
     monkeypatch.setattr(loss_frame, "CHUNK_PIXELS", 64 * 64)
-    _, singly = held_bytes(OBJECTIVE, case)
+    _, singly = held_bytes(OBJECTIVE, doubles)
     torch.testing.assert_close(singly.total, whole.total)
     monkeypatch.setattr(loss_frame, "checkpoint", lambda run, *given, **_: run(*given))
-    assert held_bytes(OBJECTIVE, case)[0] > 3 * one_map  # the control: without making it again, it is held
+    assert held_bytes(OBJECTIVE, doubles)[0] > 3 * one_map  # the control: without making it again, it is held
 
 
 @pytest.mark.parametrize("size", [(40, 64), (64, 27), (100, 73), (31, 31)])

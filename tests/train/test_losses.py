@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from samfast.errors import ConfigError
-from samfast.train.losses import bce, dice, focal, low_res_iou, prompt_losses
+from samfast.train.cells import cell_sums
+from samfast.train.losses import dice, iou, mean, prompt_losses
 from samfast.train.objective import OBJECTIVES, Objective, to_objective
 
 P, L = 5, 6
@@ -38,7 +40,8 @@ def test_weights_and_shape_are_those_of_the_objective(case) -> None:
     assert set(losses.parts) == {"bce", "focal"}
     boxes = ~given["is_one_point"]
     logits, target, weight = given["logits"][boxes, 0], given["target"][boxes], given["weight"][boxes]
-    torch.testing.assert_close(losses.parts["bce"][boxes], 3 * bce(logits, target, weight))
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    torch.testing.assert_close(losses.parts["bce"][boxes], 3 * (entropy * weight).sum((1, 2)) / weight.sum((1, 2)))
     cells = sigmoid_focal_loss(logits, target, alpha=0.6, gamma=1.0)
     torch.testing.assert_close(losses.parts["focal"][boxes], 2 * (cells * weight).sum((1, 2)) / weight.sum((1, 2)))
     assert Objective(bce=1.0) == to_objective({"bce": 1.0})
@@ -75,29 +78,35 @@ def tensors(case: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(value) for name, value in case.items()}
 
 
-def test_parts_match_numpy(case) -> None:
-    for p in range(P):
-        logits, target, weight = (torch.from_numpy(case[name][p]) for name in ("logits", "target", "weight"))
-        for token in range(4):
-            expected = by_hand(case["logits"][p, token], case["target"][p], case["weight"][p])
-            found = [float(part(logits[token], target, weight)) for part in (bce, dice, low_res_iou)]
-            assert found == pytest.approx(expected, abs=1e-12)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-6)])
+def test_parts_match_numpy(case, dtype, tolerance) -> None:
+    logits, target, weight = (torch.from_numpy(case[name].astype(dtype)) for name in ("logits", "target", "weight"))
+    owner = torch.arange(P).repeat_interleave(4)
+    sums = cell_sums(logits.flatten(0, 1), target, weight, owner, Objective(bce=1.0))
+    found = [mean(sums.entropy, sums.counted), dice(sums.shown, sums.shared, sums.true), iou(sums.both, sums.either)]
+    for index in range(4 * P):
+        p, token = divmod(index, 4)
+        expected = by_hand(case["logits"][p, token], case["target"][p], case["weight"][p])
+        assert [float(values[index]) for values in found] == pytest.approx(expected, abs=tolerance)
 
 
-def test_focal_is_torchvisions(case) -> None:
-    logits, target, weight = (torch.from_numpy(case[name]) for name in ("logits", "target", "weight"))
-    cells = sigmoid_focal_loss(logits, target[:, None].expand_as(logits))
-    expected = (cells * weight[:, None]).sum((2, 3)) / weight.sum((1, 2))[:, None]
-    torch.testing.assert_close(focal(logits, target[:, None], weight[:, None]), expected)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("gamma", [0.5, 2.0, 3.0])
+def test_focal_is_torchvisions(case, gamma, dtype) -> None:
+    given = {name: values.to(dtype) for name, values in tensors(case).items() if name != "is_one_point"}
+    objective = Objective(focal=1.0, alpha=0.3, gamma=gamma)
+    found = prompt_losses(objective, **given, is_one_point=torch.zeros(P, dtype=torch.bool)).parts["focal"]
+    cells = sigmoid_focal_loss(given["logits"][:, 0], given["target"], alpha=0.3, gamma=gamma)
+    torch.testing.assert_close(found, (cells * given["weight"]).sum((1, 2)) / given["weight"].sum((1, 2)))
 
 
 def test_parts_are_weighted(case) -> None:
     losses = prompt_losses(OBJECTIVES["focal+dice+iou"], **tensors(case))
+    singly = prompt_losses(Objective(focal=1.0, dice=1.0), **tensors(case))
     assert set(losses.parts) == {"focal", "dice", "iou"}
-    boxes = ~case["is_one_point"]
-    logits, target, weight = (torch.from_numpy(case[name][boxes]) for name in ("logits", "target", "weight"))
-    torch.testing.assert_close(losses.parts["focal"][boxes], 20 * focal(logits[:, 0], target, weight))
-    torch.testing.assert_close(losses.parts["dice"][boxes], dice(logits[:, 0], target, weight))
+    boxes = ~case["is_one_point"]  # a lone point also chooses its token by the weighted sum
+    torch.testing.assert_close(losses.parts["focal"][boxes], 20 * singly.parts["focal"][boxes])
+    torch.testing.assert_close(losses.parts["dice"][boxes], singly.parts["dice"][boxes])
 
 
 def test_which_tokens_are_taught(case) -> None:
@@ -144,4 +153,5 @@ def test_nothing_to_judge_is_finite(case) -> None:
     case["logits"][1] = -9
     losses = prompt_losses(OBJECTIVES["bce+dice"], **tensors(case))
     assert losses.total.isfinite().all()
-    assert low_res_iou(*(torch.from_numpy(case[name][1:2]) for name in ("logits", "target", "weight"))).eq(1).all()
+    case["predicted_iou"][1] = 1
+    assert prompt_losses(OBJECTIVES["bce+dice"], **tensors(case)).parts["iou"][1] == 0  # empty, and shown as empty

@@ -7,11 +7,15 @@ one class that a pixel is of. For one class the two are the same.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from samfast.train.losses import Losses, bce, dice_of, focal, low_res_iou
+from samfast.train.cells import cell_sums
+from samfast.train.loss_frame import upscaled
+from samfast.train.losses import Losses, dice, iou, mean, weighted_parts
 from samfast.train.objective import Objective
 
 BACKGROUND = (0, 0, 0, 0, 1, 0)
@@ -28,40 +32,50 @@ def class_losses(
 
     Args:
         objective: the parts of the loss.
-        logits: ``(P, K, L, L)`` float32, one mask a class.
+        logits: ``(P, K, l, l)`` float32, one mask a class, on the grid of the targets or on a coarser one.
         predicted_iou: ``(P, K)`` float32.
         target: ``(P, K, L, L)`` float32 in [0, 1]. Multi-class, where they sum up to more than 1 they are scaled down.
         weight: ``(P, L, L)`` float32 in [0, 1].
         multilabel: whether a pixel may be of several classes.
     """
-    cells = weight[:, None]
-    shape = {"alpha": objective.alpha, "gamma": objective.gamma}
-    if multilabel:
-        shares, decided = logits.sigmoid(), logits
+    if not multilabel:
+        shared_out = partial(_shared_out, objective)
+        parts = upscaled(shared_out, target.shape[-1], logits, predicted_iou, target, weight)
     else:
-        target = target / target.sum(1, keepdim=True).clamp(min=1)
-        shares, decided = F.pad(logits, BACKGROUND).softmax(1)[:, 1:], _leads(logits)
+        cells = weight[:, None].expand_as(target).flatten(0, 1)
+        owner = torch.arange(len(cells), device=cells.device)
+        sums = cell_sums(logits.flatten(0, 1), target.flatten(0, 1), cells, owner, objective)
+        found = weighted_parts(objective, sums, predicted_iou.flatten())
+        parts = {name: values.unflatten(0, (len(target), -1)).mean(1) for name, values in found.items()}
+    return Losses(torch.stack(list(parts.values())).sum(0), parts)
+
+
+def _shared_out(
+    objective: Objective, logits: Tensor, predicted_iou: Tensor, target: Tensor, weight: Tensor
+) -> dict[str, Tensor]:
+    """Each part of the multi-class loss with its weight, ``(P,)``; all maps on one grid."""
+    cells = weight[:, None]
+    target = target / target.sum(1, keepdim=True).clamp(min=1)
     found: dict[str, Tensor] = {}
     if objective.bce:
-        values = bce(logits, target, cells).mean(1) if multilabel else cross_entropy(logits, target, weight)
-        found["bce"] = objective.bce * values
+        found["bce"] = objective.bce * cross_entropy(logits, target, weight)
     if objective.focal:
-        values = (
-            focal(logits, target, cells, **shape).mean(1)
-            if multilabel
-            else focal_cross_entropy(logits, target, weight, **shape)
-        )
-        found["focal"] = objective.focal * values
+        shape = {"alpha": objective.alpha, "gamma": objective.gamma}
+        found["focal"] = objective.focal * focal_cross_entropy(logits, target, weight, **shape)
     if objective.dice:
-        found["dice"] = objective.dice * dice_of(shares, target, cells).mean(1)
+        shares = F.pad(logits, BACKGROUND).softmax(1)[:, 1:] * cells
+        sums = [maps.sum((-2, -1)) for maps in (shares, shares * target, target * cells)]
+        found["dice"] = objective.dice * dice(*sums).mean(1)
     if objective.iou:
-        found["iou"] = objective.iou * ((predicted_iou - low_res_iou(decided, target, cells)) ** 2).mean(1)
-    return Losses(torch.stack(list(found.values())).sum(0), found)
+        leads, is_true = _leads(logits) > 0, target >= 0.5
+        both, either = ((maps * cells).sum((-2, -1)) for maps in (leads & is_true, leads | is_true))
+        found["iou"] = objective.iou * ((predicted_iou - iou(both, either)) ** 2).mean(1)
+    return found
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Cross-entropy of soft targets and their rest, the background; weighted mean over cells: to ``(P,)``."""
-    return _mean(_entropies(logits, target)[0].sum(1), weight)
+    return _over_cells(_entropies(logits, target)[0].sum(1), weight)
 
 
 def focal_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor, *, alpha: float, gamma: float) -> Tensor:
@@ -73,7 +87,7 @@ def focal_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor, *, alpha
     entropies, shares, whole = _entropies(logits, target)
     missed = (whole * (1 - shares)).sum(1)
     balance = alpha * whole[:, 1:].sum(1) + (1 - alpha) * whole[:, 0]
-    return _mean(balance * missed.pow(gamma) * entropies.sum(1), weight)
+    return _over_cells(balance * missed.pow(gamma) * entropies.sum(1), weight)
 
 
 def _entropies(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,5 +105,5 @@ def _leads(logits: Tensor) -> Tensor:
     return torch.where(logits == first[:, None], logits - second[:, None], logits - first[:, None])
 
 
-def _mean(losses: Tensor, weight: Tensor) -> Tensor:
-    return (losses * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1e-6)
+def _over_cells(losses: Tensor, weight: Tensor) -> Tensor:
+    return mean((losses * weight).sum((-2, -1)), weight.sum((-2, -1)))

@@ -21,7 +21,7 @@ from samfast.train.class_losses import class_losses
 from samfast.train.clicks import Asked, answers, corrected
 from samfast.train.config import TrainConfig
 from samfast.train.gradients import Gradients
-from samfast.train.loss_frame import losses_in_frame, to_low_res
+from samfast.train.loss_frame import to_low_res
 from samfast.train.losses import prompt_losses
 from samfast.train.regimes import get_regime
 from samfast.train.world import ALONE, World
@@ -252,7 +252,7 @@ class Trainer:
                 logits, ious = self.sam.decode(**features, **vars(asked))
             logits = logits.float()
             lone = () if self._is_prompt_free else (is_one_point,)
-            losses = losses_in_frame(self._loss, logits, ious.float(), target, weight, *lone)
+            losses = self._loss(logits, ious.float(), target, weight, *lone)
             named = {"loss": losses.total, **{f"loss_{name}": values for name, values in losses.parts.items()}}
             yield {name: values / (corrections + 1) for name, values in named.items()}
             if number < corrections:

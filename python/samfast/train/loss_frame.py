@@ -14,42 +14,35 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from samfast.train.losses import Losses
-
 CHUNK_PIXELS = 2**20
-"""Pixels of the model frame (times prompts) whose losses are taken at once: bounds the activations of a step."""
+"""Pixels of the model frame (times maps) that are worked on at once: bounds the activations of a step."""
 
 
-def losses_in_frame(
-    loss: Callable[..., Losses], logits: Tensor, predicted_iou: Tensor, target: Tensor, weight: Tensor, *others: Tensor
-) -> Losses:
-    """Losses on the grid of the targets, which logits are upscaled to.
+def upscaled(
+    function: Callable[..., dict[str, Tensor]], side: int, logits: Tensor, *others: Tensor
+) -> dict[str, Tensor]:
+    """What a function makes of logits on a grid of ``side`` cells, which they are upscaled to.
 
-    On a finer grid than theirs, a few prompts at a time, and again when the gradient asks for it: nothing of that size
-    but the targets and weights is held between the two.
+    On a finer grid than theirs, a few rows at a time, and again when the gradient asks for it: nothing of that size is
+    held between the two.
 
     Args:
-        loss: takes the other arguments, all of them on one grid, such as :func:`~samfast.train.losses.prompt_losses` of
-            an objective.
-        logits: ``(P, K, low_res, low_res)`` float32.
-        predicted_iou: ``(P, K)`` float32.
-        target: ``(P, ..., T, T)`` float32 in [0, 1], where T is the side of the low-res or of the model frame.
-        weight: ``(P, T, T)`` float32 in [0, 1].
-        others: whatever else ``loss`` takes, ``P`` rows each.
+        function: of the upscaled logits and the other arguments, to ``(R,)`` by name.
+        side: of the grid.
+        logits: ``(R, ..., low_res, low_res)`` float32.
+        others: whatever else ``function`` takes, ``R`` rows each.
     """
-    side = target.shape[-1]
     if side == logits.shape[-1]:
-        return loss(logits, predicted_iou, target, weight, *others)
+        return function(logits, *others)
 
-    def losses(logits: Tensor, *rest: Tensor) -> Losses:
-        fine = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
-        return loss(fine, *rest)
+    def fine(logits: Tensor, *others: Tensor) -> dict[str, Tensor]:
+        maps = logits.flatten(0, -3)[:, None]
+        maps = F.interpolate(maps, (side, side), mode="bilinear", align_corners=False)
+        return function(maps.view(*logits.shape[:-2], side, side), *others)
 
-    given = (logits, predicted_iou, target, weight, *others)
-    chunks = zip(*(values.split(max(1, CHUNK_PIXELS // side**2)) for values in given), strict=True)
-    found: list[Losses] = [checkpoint(losses, *chunk, use_reentrant=False) for chunk in chunks]
-    parts = {name: torch.cat([each.parts[name] for each in found]) for name in found[0].parts}
-    return Losses(torch.cat([each.total for each in found]), parts)
+    chunks = zip(*(values.split(max(1, CHUNK_PIXELS // side**2)) for values in (logits, *others)), strict=True)
+    found: list[dict[str, Tensor]] = [checkpoint(fine, *chunk, use_reentrant=False) for chunk in chunks]
+    return {name: torch.cat([each[name] for each in found]) for name in found[0]}
 
 
 def to_low_res(target: Tensor, weight: Tensor, side: int) -> tuple[Tensor, Tensor]:

@@ -10,48 +10,27 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from samfast.inference.contract import MULTIMASK, SINGLE
+from samfast.train.cells import Sums, cell_sums
 from samfast.train.objective import Objective
 
 _DICE_SMOOTHING = 1.0
 
 
-def bce(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Binary cross-entropy, the weighted mean over cells: ``(..., L, L)`` to ``(...)``."""
-    losses = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
-    return (losses * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1e-6)
+def mean(total: Tensor, counted: Tensor) -> Tensor:
+    """The weighted mean over cells, from a sum and that of the weights; 0 where nothing counts."""
+    return total / counted.clamp(min=1e-6)
 
 
-def focal(logits: Tensor, target: Tensor, weight: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Focal loss (Lin et al., 2017), the weighted mean over cells: ``(..., L, L)`` to ``(...)``."""
-    losses = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
-    probability = logits.sigmoid()
-    missed = probability + target - 2 * probability * target  # 1 - p of what is true
-    balance = alpha * target + (1 - alpha) * (1 - target)
-    return (balance * missed.pow(gamma) * losses * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1e-6)
+def dice(shown: Tensor, shared: Tensor, true: Tensor) -> Tensor:
+    """Soft Dice loss (Milletari et al., V-Net, 2016), from sums of probabilities, of targets, and of their products."""
+    return 1 - (2 * shared + _DICE_SMOOTHING) / (shown + true + _DICE_SMOOTHING)
 
 
-def dice(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Soft Dice loss over the weighted cells (Milletari et al., V-Net, 2016): ``(..., L, L)`` to ``(...)``."""
-    return dice_of(logits.sigmoid(), target, weight)
-
-
-def dice_of(probability: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """:func:`dice` of probabilities."""
-    probability = probability * weight
-    shared = (probability * target).sum((-2, -1))
-    total = probability.sum((-2, -1)) + (target * weight).sum((-2, -1))
-    return 1 - (2 * shared + _DICE_SMOOTHING) / (total + _DICE_SMOOTHING)
-
-
-def low_res_iou(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """IoU of ``logits > 0`` with ``target >= 0.5`` over the weighted cells, 1 where both are empty; no gradient."""
-    predicted, true = logits.detach() > 0, target >= 0.5
-    shared = ((predicted & true) * weight).sum((-2, -1))
-    either = ((predicted | true) * weight).sum((-2, -1))
-    return torch.where(either > 0, shared / either.clamp(min=1e-6), torch.ones_like(shared))
+def iou(both: Tensor, either: Tensor) -> Tensor:
+    """IoU from its two sums; 1 where both masks are empty."""
+    return torch.where(either > 0, both / either.clamp(min=1e-6), torch.ones_like(both))
 
 
 @dataclass(frozen=True)
@@ -83,19 +62,22 @@ def prompt_losses(
 
     Args:
         objective: the parts of the loss.
-        logits: ``(P, 4, L, L)`` float32.
+        logits: ``(P, 4, l, l)`` float32, on the grid of the targets or on a coarser one, see
+            :func:`~samfast.train.cells.cell_sums`.
         predicted_iou: ``(P, 4)`` float32.
         target: ``(P, L, L)`` float32 in [0, 1].
         weight: ``(P, L, L)`` float32 in [0, 1].
         is_one_point: ``(P,)`` bool.
     """
+    maps, everyone = logits[:, SINGLE[0]], torch.arange(len(logits), device=logits.device)
+    parts = weighted_parts(objective, cell_sums(maps, target, weight, everyone, objective), predicted_iou[:, SINGLE[0]])
     lone = is_one_point.nonzero()[:, 0]
-    parts = _parts(objective, logits[:, SINGLE[0]], predicted_iou[:, SINGLE[0]], target, weight)  # (P,) each
     if len(lone):
         tokens = slice(MULTIMASK[0], MULTIMASK[-1] + 1)
-        many = _parts(
-            objective, logits[lone, tokens], predicted_iou[lone, tokens], target[lone, None], weight[lone, None]
-        )  # (lone, 3) each
+        maps, owner = logits[lone, tokens].flatten(0, 1), lone.repeat_interleave(len(MULTIMASK))
+        sums = cell_sums(maps, target, weight, owner, objective)
+        found = weighted_parts(objective, sums, predicted_iou[lone, tokens].flatten())
+        many = {name: values.unflatten(0, (len(lone), -1)) for name, values in found.items()}  # (lone, 3) each
         scores = many.pop("iou", None)
         best = torch.stack(list(many.values())).sum(0).detach().argmin(1, keepdim=True)
         shared = {name: (parts[name][lone] + values.gather(1, best)[:, 0]) / 2 for name, values in many.items()}
@@ -105,18 +87,15 @@ def prompt_losses(
     return Losses(torch.stack(list(parts.values())).sum(0), parts)
 
 
-def _parts(
-    objective: Objective, logits: Tensor, predicted_iou: Tensor, target: Tensor, weight: Tensor
-) -> dict[str, Tensor]:
-    """Each part of the loss with its weight: ``(..., L, L)`` logits and ``(...)`` scores to ``(...)``."""
+def weighted_parts(objective: Objective, sums: Sums, predicted_iou: Tensor) -> dict[str, Tensor]:
+    """Each part of the loss of ``R`` maps, with its weight, from their sums and their ``(R,)`` scores."""
     found: dict[str, Tensor] = {}
     if objective.bce:
-        found["bce"] = objective.bce * bce(logits, target, weight)
+        found["bce"] = objective.bce * mean(sums.entropy, sums.counted)
     if objective.focal:
-        shape = {"alpha": objective.alpha, "gamma": objective.gamma}
-        found["focal"] = objective.focal * focal(logits, target, weight, **shape)
+        found["focal"] = objective.focal * mean(sums.focal, sums.counted)
     if objective.dice:
-        found["dice"] = objective.dice * dice(logits, target, weight)
+        found["dice"] = objective.dice * dice(sums.shown, sums.shared, sums.true)
     if objective.iou:
-        found["iou"] = objective.iou * (predicted_iou - low_res_iou(logits, target, weight)) ** 2
+        found["iou"] = objective.iou * (predicted_iou - iou(sums.both, sums.either).detach()) ** 2
     return found

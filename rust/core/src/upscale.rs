@@ -6,6 +6,7 @@
 //! a step as `fma(near, w, far * w')`), so the signs are torch's. What decides no pixel is not computed: the extremes
 //! of the low-res logits tell most 64-pixel stretches apart, and only those they cannot are interpolated.
 
+use crate::bilinear::{Tap, taps};
 use crate::bits::{BitBuf, check_threshold, zeroed};
 use crate::encode::{Blocks, push_bits};
 use crate::error::{BatchError, Error, Result, SizeError};
@@ -67,39 +68,6 @@ impl Upscale {
     fn work(&self) -> usize {
         self.original.pixels() / 16 + self.low_res.pixels()
     }
-}
-
-/// Where one place takes its value from: two neighbours and their weights.
-#[derive(Clone, Copy, Debug)]
-struct Tap {
-    near: u32,
-    far: u32,
-    near_weight: f32,
-    far_weight: f32,
-}
-
-impl Tap {
-    #[inline(always)]
-    fn mix(self, near: f32, far: f32) -> f32 {
-        near.mul_add(self.near_weight, far * self.far_weight)
-    }
-}
-
-/// torch's `compute_source_index_and_lambda`, `align_corners=False`, in float32 as there.
-/// The first `count` of them.
-fn taps(source: usize, target: usize, count: usize) -> Result<Vec<Tap>> {
-    let scale = source as f32 / target as f32;
-    let last = source - 1;
-    let tap = |place: usize| {
-        let position = ((place as f32 + 0.5) * scale - 0.5).max(0.0);
-        let near = (position as usize).min(last);
-        let far_weight = (position - near as f32).clamp(0.0, 1.0);
-        Tap { near: near as u32, far: (near + 1).min(last) as u32, near_weight: 1.0 - far_weight, far_weight }
-    };
-    let mut taps = Vec::new();
-    taps.try_reserve_exact(count).map_err(|_| Error::Room { count, of: "places to interpolate at" })?;
-    taps.extend((0..count).map(tap));
-    Ok(taps)
 }
 
 /// The model columns and the low-res columns a stretch of a row depends on: first and one past the last.

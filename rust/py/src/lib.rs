@@ -4,6 +4,7 @@
 
 mod convert;
 mod distances;
+mod losses;
 mod masks;
 mod metrics;
 mod polygons;
@@ -24,6 +25,8 @@ mod _rust {
 
     #[pymodule_export]
     use super::distances::distance_transform;
+    #[pymodule_export]
+    use super::losses::{cell_gradients, cell_sums};
     #[pymodule_export]
     use super::masks::{
         bits_to_masks, bits_to_rle, check_rle, masks_to_bits, masks_to_rle, rle_area, rle_area_average,
