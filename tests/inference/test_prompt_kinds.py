@@ -70,7 +70,17 @@ def test_centres_are_deepest_inside_and_snap_to_sams_grid(shown) -> None:
     for mask, (x, y) in zip(shown[:4], points, strict=False):
         depth = ndimage.distance_transform_edt(mask)
         assert depth[int(y), int(x)] == depth.max()
-    snapped = ask("center@8", shown).points[:, 0]
+    snaps_to_the_grid(points, ask("center@8", shown).points[:, 0])
+
+
+def test_centres_of_mass_snap_to_sams_grid_as_well(shown) -> None:
+    points = ask("centroid-inside", shown).points[:, 0]
+    assert not np.array_equal(points, ask("center", shown).points[:, 0])
+    snaps_to_the_grid(points, ask("centroid-inside@8", shown).points[:, 0])
+
+
+def snaps_to_the_grid(points: np.ndarray, snapped: np.ndarray) -> None:
+    """Whether each of ``snapped`` is the point of SAM's grid, 8 a side, that is nearest to its point."""
     grid = (np.arange(8) + 0.5) / 8
     for side, value, found in zip((W, H), points.T, snapped.T, strict=True):
         assert np.isin(found, (grid * side).astype(np.float32)).all()
@@ -135,7 +145,7 @@ def test_joined_kinds_ask_for_both(shown) -> None:
 
 
 def test_what_is_a_lone_point_and_what_is_drawn_anew(shown) -> None:
-    fixed = ("center", "center@4", "centroid-inside", "farthest", "box", "box~0%", "center&box")
+    fixed = ("center", "center@4", "centroid-inside", "centroid-inside@4", "farthest", "box", "box~0%", "center&box")
     for name in (*fixed, "point", "points:1", "points:2", "box~9%", "mask~10%", "point&box"):
         kind = prompt_kind(name)
         first, second = (ask(name, shown[:3], seed=seed) for seed in (0, 1))
@@ -149,7 +159,8 @@ def test_what_is_a_lone_point_and_what_is_drawn_anew(shown) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["scribble", "box~10", "points:0", "points:", "center@0", "mask", "mask~0%", "point&", ""]
+    "name",
+    ["scribble", "box~10", "points:0", "points:", "center@0", "centroid-inside@0", "mask", "mask~0%", "point&", ""],
 )
 def test_what_is_no_kind(name) -> None:
     with pytest.raises(ConfigError, match="is no prompt kind") as caught:

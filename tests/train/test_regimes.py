@@ -66,7 +66,7 @@ def test_contracts() -> None:
     assert get_regime("box").contract == OutputContract(one_point=(), other=(0,))
     for mixed in ("point+box", "clicks", "clicks:2", "sam", "center+point&box"):
         assert get_regime(mixed).contract == OutputContract(one_point=(0, 1, 2, 3), other=(0,))
-    for lone in ("center", "center@32", "centroid-inside", "points:1", "clicks:1"):
+    for lone in ("center", "center@32", "centroid-inside", "centroid-inside@32", "points:1", "clicks:1"):
         assert get_regime(lone).contract.one_point == (0, 1, 2, 3)
     for other in ("points:2", "points:1,1", "point&box", "mask", "farthest"):
         assert get_regime(other).contract == OutputContract(one_point=(), other=(0,))

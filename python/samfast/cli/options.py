@@ -162,8 +162,8 @@ training_options = section(
         "recipe",
         default="default",
         show_default=True,
-        help="default, flood-study, finestsam, lightning-sam, medsam, sam; or the config.toml of a run, which"
-        " reproduces it.",
+        help="default, flood-study, finestsam, lightning-sam, medsam, sam (`samfast train --help` ends with what they"
+        " are); or the config.toml of a run, which reproduces it.",
     ),
     click.option(
         "--regime",

@@ -26,7 +26,18 @@ from samfast.cli.options import (
 )
 
 
-@click.command(cls=Verb)
+class Training(Verb):
+    """A verb whose help ends with the recipes."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Say where each of them comes from, and in what a run differs from that."""
+        from samfast.train.recipes import RECIPES, recipe_source
+
+        with formatter.section("Recipes"):
+            formatter.write_dl([(recipe, recipe_source(recipe)) for recipe in RECIPES])
+
+
+@click.command(cls=Training)
 @run_argument
 @model_options
 @training_options

@@ -5,7 +5,7 @@
 ``points:K`` ``:K,M``   K different pixels inside and M outside, as many as there are
 ``center``              the pixel deepest inside, see :func:`~samfast.prompts.center_points`
 ``center@S``            the point nearest to it of an S x S grid, as SAM's automatic mask generator asks
-``centroid-inside``     the pixel nearest to the centre of mass
+``centroid-inside``     the pixel nearest to the centre of mass; ``centroid-inside@S`` on the grid as ``center@S``
 ``farthest``            ``center`` and two points far away from it and from each other
 ``box``                 the tight box
 ``box~P%``              each of its sides moved by noise of P % of its length, at most 20 px (SAM, appendix A)
@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +54,8 @@ Draw = Callable[[Target, Frame, Keys], Prompts]
 prompts on image 0, original frame."""
 
 NAMES = (
-    "point, points:K,M, center, center@S, centroid-inside, farthest, box, box~P%, mask~P%, several joined by &,"
-    " or csv:PATH"
+    "point, points:K,M, center, center@S, centroid-inside, centroid-inside@S, farthest, box, box~P%, mask~P%, several"
+    " joined by &, or csv:PATH"
 )
 GIVEN = "csv:"
 """What the name of a file's prompts begins with."""
@@ -143,17 +143,15 @@ def _points(name: str, inside: int, outside: int) -> PromptKind:
     return PromptKind(name, draw, (inside, outside) == (1, 0))
 
 
-def _center(name: str, grid: int = 0) -> PromptKind:
+def _place(find: Callable[[Masks], NDArray[np.float32]], name: str, grid: int = 0) -> PromptKind:
+    """The point that ``find`` gives of each mask, or the one nearest to it of ``grid`` x ``grid`` points."""
+
     def draw(target: Target, _: Frame, __: Keys) -> Prompts:
-        points = center_points(target.masks)[:, None]
+        points = find(target.masks)[:, None]
         size = {"height": target.masks.height, "width": target.masks.width}
         return point_prompts(snap_to_grid(points, grid, **size) if grid else points)
 
     return PromptKind(name, draw, is_one_point=True)
-
-
-def _centroid(name: str) -> PromptKind:
-    return PromptKind(name, lambda target, *_: point_prompts(centroid_points(target.masks)[:, None]), True)
 
 
 def _farthest(name: str) -> PromptKind:
@@ -183,8 +181,8 @@ def _mask(name: str, percent: int) -> PromptKind:
 _TERMS: dict[str, Callable[..., PromptKind]] = {
     "point": _point,
     r"points:([1-9]\d*)(?:,(\d+))?": _points,
-    r"center(?:@([1-9]\d*))?": _center,
-    "centroid-inside": _centroid,
+    r"center(?:@([1-9]\d*))?": partial(_place, center_points),
+    r"centroid-inside(?:@([1-9]\d*))?": partial(_place, centroid_points),
     "farthest": _farthest,
     r"box(?:~(\d+)%)?": _box,
     r"mask~([1-9]\d*)%": _mask,

@@ -32,6 +32,7 @@ from samfast.train.given import asked_for, check_given
 from samfast.train.launch import check_processes, enter, spread
 from samfast.train.loggers import to_callbacks
 from samfast.train.prompt_free import run_contract, tell_overlap, with_tokens
+from samfast.train.recipes import RECIPES, recipe_source
 from samfast.train.record import run_record
 from samfast.train.regimes import get_regime
 from samfast.train.run import Run, is_run
@@ -201,6 +202,8 @@ def train_decoder(
     with folder.held():
         folder.begin()
         folder.journal.say(f"run: {folder.path}")
+        if config.recipe in RECIPES:
+            folder.journal.say(f"recipe {config.recipe}: {recipe_source(config.recipe)}")
         if config.devices * config.nodes > world.size:
             spread(_take_part, dataset, work, config=config)
         else:
