@@ -105,7 +105,7 @@ set_option = section(
         "--set",
         multiple=True,
         metavar="NAME=VALUE",
-        help="Any other setting of a run's config.toml (repeatable): --set weight_decay=0.1 --set loss.gamma=1.5.",
+        help="Any other setting of docs/training.md (repeatable): --set weight_decay=0.1 --set loss.gamma=1.5.",
     ),
 )
 devices_options = section(
@@ -167,8 +167,9 @@ training_options = section(
     ),
     click.option(
         "--regime",
-        help="Prompts to train on: point, box, center, points:3,1, several joined by + or &, clicks:8, sam,"
-        " csv:FILE; point+box where the recipe names none.",
+        help="Prompts to train on: point, points:3,1, center, centroid-inside, farthest, box, mask; A+B, one or the"
+        " other; A&B, both in one; clicks:8 or sam, corrected by clicks; csv:FILE; or none. point+box where the recipe"
+        " names none. See docs/training.md.",
     ),
     click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's."),
     click.option("--steps", type=click.IntRange(1), help="Optimizer steps, instead of epochs."),
