@@ -24,7 +24,7 @@ from samfast.models.segmenter import pick_device
 from samfast.progress import Stopwatch, say
 from samfast.sweeps.cell import Judging, finished_cell
 from samfast.sweeps.grid import Cell, cell_folder, label, make_grid
-from samfast.sweeps.pool import LOG, run_tasks
+from samfast.sweeps.pool import LOG, check_sendable, run_tasks
 from samfast.sweeps.result import SWEEP_JSON, Sweep, Trained, plain
 from samfast.sweeps.worker import Setup, Task
 from samfast.train.callbacks import Callback
@@ -79,7 +79,7 @@ def sweep(
         out: a folder; ``sweeps/<data>-<model>`` by default.
         device: ``"auto"`` or a torch device.
         callbacks: what is told of each training, as :func:`samfast.train_decoder` takes them; they go to other
-            processes, and have to be picklable.
+            processes, so their classes are those of a module.
         **settings: what all trainings share: other fields of :class:`~samfast.train.config.TrainConfig`.
 
     Returns:
@@ -110,6 +110,7 @@ def sweep(
     if len(free | {kind == NO_PROMPT for kind in judging.prompts}) > 1:
         raise ConfigError(
             "what is trained without prompts, and judged without, cannot be compared with what is asked by prompts",
+    check_sendable(callbacks)
             where="regime, prompts",
             fix="a sweep of its own for regime=none; `samfast evaluate` puts runs of both into one table",
         )

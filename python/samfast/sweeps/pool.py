@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import queue
@@ -11,13 +12,35 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import samfast
 from samfast.sweeps.worker import Answer, Setup, Task
+from samfast.train.launch import not_sendable
 
 LOG = "worker.log"
+
+
+class _Elsewhere(pickle.Unpickler):
+    """Reads as a worker does, which knows nothing of the program that started it."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "__main__":
+            raise pickle.UnpicklingError(f"{name} is defined in the program itself")
+        return super().find_class(module, name)
+
+
+def check_sendable(callbacks: Any) -> None:
+    """Raise unless workers can be told of these callbacks.
+
+    Raises:
+        ConfigError: one cannot be pickled, or not be read elsewhere.
+    """
+    try:
+        _Elsewhere(io.BytesIO(pickle.dumps(callbacks))).load()
+    except Exception as error:  # pickle raises whatever an object's own code does
+        raise not_sendable("in a sweep", error) from None
 
 
 def run_tasks(
@@ -32,7 +55,7 @@ def run_tasks(
         tasks: in order.
         setup: what they share.
         first: processes to begin with.
-        then: how many there may be once the first answer says how much device memory a cell takes, in bytes.
+        then: how many there may be once the first finished cell says how much device memory one takes, in bytes.
         log: a file that takes what the processes print.
     """
     waiting = deque(enumerate(tasks))
@@ -45,21 +68,25 @@ def run_tasks(
     def serve() -> None:
         """Hand tasks to one process, and to another one where it dies, until none is left."""
         process = None
-        while waiting and not stopped.is_set():
-            with suppress(IndexError):
+        while not stopped.is_set():
+            try:
                 number, task = waiting.popleft()
+            except IndexError:
+                break
+            try:
+                sent = [pickle.dumps(task)]
                 if process is None:
                     process = _start(log, setup.threads)
                     living.append(process)
                     if stopped.is_set():
                         process.kill()
-                    sent = [packed, pickle.dumps(task)]
-                else:
-                    sent = [pickle.dumps(task)]
+                    sent = [packed, *sent]
                 answer = _ask(process, sent)
                 if answer is None:
                     answer, process = Answer(None, f"{_end_of(process)}, see {log}"), None
-                answers.put((number, answer))
+            except Exception as trouble:  # whatever it is, somebody waits for an answer
+                answer = Answer(None, f"{type(trouble).__name__}: {trouble}")
+            answers.put((number, answer))
         if process is not None and process.stdin is not None:
             process.stdin.close()  # which ends it
 
@@ -70,10 +97,12 @@ def run_tasks(
 
     try:
         grow(first)
-        for count in range(len(tasks)):
+        is_measured = False
+        for _ in tasks:
             number, answer = answers.get()
-            if count == 0:
+            if answer.found is not None and not is_measured:  # one that failed may have done so before it took any
                 grow(then(answer.device_bytes))
+                is_measured = True
             yield number, answer
     finally:
         stopped.set()
@@ -87,10 +116,9 @@ def run_tasks(
 
 def _start(log: Path, threads: int) -> subprocess.Popen[bytes]:
     home = str(Path(samfast.__file__).parents[1])
-    found = os.environ.get("PYTHONPATH")
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([home, found] if found else [home]),
+        "PYTHONPATH": os.pathsep.join([home, *sys.path]),  # callbacks may lie beside the program
         "OMP_NUM_THREADS": str(threads),
     }
     log.parent.mkdir(parents=True, exist_ok=True)

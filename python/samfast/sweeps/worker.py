@@ -86,6 +86,9 @@ def main() -> None:
                 received.put(pickle.load(sys.stdin.buffer))
         except EOFError:
             os._exit(0)  # training, if any is going on, is resumed by the next sweep
+        except Exception:  # nothing after it can be read either
+            traceback.print_exc()
+            os._exit(1)
 
     threading.Thread(target=receive, daemon=True).start()
     setup: Setup = received.get()

@@ -115,12 +115,17 @@ def _by_value(work: tuple[Any, ...]) -> bytes:
     """What processes are given to work on; tensors would be shared between them otherwise."""
     try:
         return pickle.dumps(work)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise ConfigError(
-            f"on several devices, callbacks work in another process, and one cannot be sent there: {error}",
-            where="callbacks",
-            fix="a class of a module, which opens files and the like in on_start",
-        ) from None
+    except Exception as error:  # pickle raises whatever an object's own code does
+        raise not_sendable("on several devices", error) from None
+
+
+def not_sendable(when: str, error: Exception) -> ConfigError:
+    """The error of callbacks that cannot be pickled, or not be read by the process that is to be told."""
+    return ConfigError(
+        f"{when}, callbacks work in another process, and one cannot be sent there: {error}",
+        where="callbacks",
+        fix="a class of a module, which opens files and the like in on_start",
+    )
 
 
 def _take_part(
