@@ -10,6 +10,7 @@ from samfast.cache import EmbeddingCache
 from samfast.data import Dataset
 from samfast.data.folds import make_folds
 from samfast.errors import ConfigError
+from samfast.sweeps.cell import Judging
 from samfast.sweeps.grid import cell_folder, make_grid
 
 FIXED = {"epochs": 1}
@@ -48,11 +49,36 @@ def test_recipes_are_an_axis() -> None:
         ({"model": ["tiny"]}, "no axis"),
         ({"seed": [1, 2]}, "no axis"),
         ({"regime": ["box", "boxx"]}, "boxx"),
+        (["lr"], "names no values"),
     ],
 )
 def test_what_can_never_be_trained_is_told_before_anything_is(axes: dict[str, list[object]], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         make_grid(axes, seeds=[0], folds=None, fixed=FIXED)
+
+
+def test_the_error_of_what_all_share_begins_with_it() -> None:
+    with pytest.raises(ConfigError, match=r"^seed=-1"):
+        make_grid({}, seeds=[-1], folds=None, fixed=FIXED)
+
+
+def test_prompts_of_a_file_are_those_in_it(tmp_path: Path, dataset: Dataset) -> None:
+    """An edited file is trained on, and judged by, anew; the same one under the same name is not."""
+    file = tmp_path / "p.csv"
+    kind = f"csv:{file}"
+
+    def known() -> tuple[str, object]:
+        cell = make_grid({"regime": [kind]}, seeds=[0], folds=None, fixed=FIXED)[0]
+        return cell.key(dataset, "embeddings"), Judging((kind, "box"), "single", 0).record()
+
+    file.write_text("image,x,y\nscene0.rf.0.png,10,10\n")
+    key, judged = known()
+    file.write_text("image,x,y\nscene0.rf.0.png,10,11.5\n")
+    changed_key, judged_otherwise = known()
+    assert changed_key != key
+    assert judged_otherwise != judged
+    file.write_text("image,x,y\nscene0.rf.0.png,10,10\n")
+    assert known() == (key, judged)
 
 
 def test_a_cell_is_found_again_whatever_it_is_called(tmp_path: Path, dataset: Dataset, cache: EmbeddingCache) -> None:

@@ -11,6 +11,8 @@ from samfast.cache import EmbeddingCache
 from samfast.cache.outputs import write_output
 from samfast.data import Dataset
 from samfast.errors import RunError
+from samfast.inference.contract import NO_PROMPT
+from samfast.inference.prompt_kinds import prompt_kind
 from samfast.train.run import Run
 
 CELL_JSON = "cell.json"
@@ -29,6 +31,13 @@ class Judging:
     prompts: tuple[str, ...]
     selection: Any
     seed: int
+
+    def record(self) -> dict[str, Any]:
+        """What its figures depend on, JSON-ready; of prompts that a file gives, the content too."""
+        files = {kind: prompt_kind(kind).given for kind in self.prompts if kind != NO_PROMPT}
+        hashes = {kind: given.sha256 for kind, given in files.items() if given is not None}
+        record: dict[str, Any] = json.loads(json.dumps({**asdict(self), "files": hashes}))
+        return record
 
 
 @dataclass(frozen=True)
@@ -77,8 +86,9 @@ def train_cell(
         **asdict(judging),
     )
     seconds = sum(line.get("seconds", 0.0) + line.get("val_seconds", 0.0) for line in run.metrics)
-    found = Found({line.prompt: line.mean["iou"] for line in report.summary}, run.selected_epoch, round(seconds, 3))
-    content = {"judging": asdict(judging), "found": asdict(found)}
+    val = {line.prompt: line.mean["iou"] for line in report.summary if line.prompt in judging.prompts}  # not by class
+    found = Found(val, run.selected_epoch, round(seconds, 3))
+    content = {"judging": judging.record(), "found": asdict(found)}
     write_output(path / CELL_JSON, json.dumps(content, indent=1).encode())
     return found
 
@@ -87,7 +97,7 @@ def finished_cell(path: Path, judging: Judging) -> Found | None:
     """What an earlier sweep found in the cell at ``path``, if it finished it and judged it the same way."""
     try:
         content = json.loads((path / CELL_JSON).read_text(encoding="utf-8"))
-        same = content["judging"] == json.loads(json.dumps(asdict(judging)))
+        same = content["judging"] == judging.record()
         return Found(**content["found"]) if same and Run(path).is_finished else None
     except (OSError, ValueError, KeyError, TypeError, RunError):
         return None

@@ -14,6 +14,7 @@ from typing import Any
 from samfast.data import SPLITS, Dataset
 from samfast.errors import ConfigError, choices
 from samfast.train.config import TrainConfig
+from samfast.train.regimes import get_regime
 from samfast.train.settings import setting_names
 
 _NO_AXES = {
@@ -43,10 +44,12 @@ class Cell:
     given: Mapping[str, Any]
 
     def key(self, dataset: Dataset, fingerprint: str) -> str:
-        """What tells this training from any other: its settings, data and embeddings, in 12 hex digits."""
+        """What tells this training from any other: its settings, prompts, data and embeddings, in 12 hex digits."""
         config = {name: value for name, value in self.config.to_dict().items() if name not in {"device", "recipe"}}
         splits = {split: [sample.key for sample in dataset.of(split)] for split in SPLITS[:2]}
-        parts = [config, splits, dataset.annotation_hash, fingerprint]
+        given = get_regime(self.config.regime).given
+        prompts = None if given is None else given.sha256
+        parts = [config, prompts, splits, dataset.annotation_hash, fingerprint]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
