@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,16 +14,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import samfast
 from samfast.cache import EmbeddingCache
 from samfast.cli import main
 from samfast.data import Dataset
-from samfast.errors import ConfigError, OutputExistsError
+from samfast.data.shapes import shape_scene
+from samfast.errors import ConfigError, DataError, OutputExistsError
 from samfast.sweeps import matrix
-from samfast.sweeps.cell import CELL_JSON, Found
+from samfast.sweeps.cell import CELL_JSON, Found, Judging, finished_cell, train_cell
 from samfast.sweeps.result import Sweep, Trained
+from samfast.train import Callback
 
 COMMON: dict[str, Any] = {"epochs": 1, "batch_size": 4, "max_prompts": 1, "device": "cpu"}
 DIVERGES = 1e30
@@ -207,12 +212,96 @@ def test_the_exit_code_says_that_a_cell_failed(
     assert "winner: lr=0.001" in out
 
 
+def test_what_was_found_on_val_outlives_a_judgement_on_test_that_fails(
+    swept: Sweep, dataset: Dataset, cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unjudged(*_: Any, **__: Any) -> None:
+        raise DataError("no object of the test set is asked for")
+
+    monkeypatch.setattr(matrix, "evaluate", unjudged)
+    out = shutil.copytree(swept.path, tmp_path / "s", ignore=shutil.ignore_patterns("sweep.*"))
+    shutil.copy(swept.path / "sweep.json", out)
+    axes = {"lr": [1e-3], "regime": ["box"]}
+    found = samfast.sweep(dataset, axes, seeds=[0, 1, 0], cache=cache, out=out, **COMMON)
+    assert found.winner is not None
+    assert found.test is None
+    assert "2 seeds;" in found.table(), "a seed that is named twice is one"
+    says = "could not be judged on test: no object of the test set is asked for"
+    assert says in found.table()
+    assert says in (out / "sweep.md").read_text()
+    assert json.loads((out / "sweep.json").read_text())["test_error"] in says
+    assert len(list(csv.DictReader((out / "sweep.csv").open()))) == 2
+
+
+def test_a_run_that_is_replaced_is_no_finished_cell(
+    swept: Sweep, dataset: Dataset, cache: EmbeddingCache, tmp_path: Path
+) -> None:
+    judging = Judging(("box",), "single", 0)
+    path = shutil.copytree(swept.rows[0].cells[0].path, tmp_path / "run")
+    assert finished_cell(path, judging) is not None
+    samfast.train_decoder(dataset, cache=cache, out=path, overwrite=True, regime="box", lr=1e-4, **COMMON)
+    assert finished_cell(path, judging) is None
+
+
+def test_without_prompts_an_image_counts_once(tmp_path: Path) -> None:
+    """Whatever classes are in it: those have lines of their own in the report, and are no prompts."""
+    root = tmp_path / "classes"
+    for kind in ("images", "masks"):
+        (root / kind).mkdir(parents=True)
+    splits: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for number in range(3):
+        image, labels = shape_scene(7, number, size=(96, 112))
+        mask = (labels > 0) * np.where(np.arange(112) < 60, 1, 2)
+        mask[mask == (2 if number == 1 else 0)] = 0  # a class that is not in every image
+        Image.fromarray(image).save(root / f"images/{number}.png")
+        Image.fromarray(mask.astype(np.uint8)).save(root / f"masks/{number}.png")
+        splits["train" if number == 0 else "val"].append(f"images/{number}.png")
+    (root / "splits.json").write_text(json.dumps(splits))
+    dataset = samfast.load_dataset(root, target="class")
+    cache = samfast.cache_embeddings(dataset, out=tmp_path / "c.samcache", device="cpu")
+    given = {"regime": "none", "epochs": 1, "batch_size": 2}
+    judging = Judging(("none",), "single", 0)
+    found = train_cell(tmp_path / "run", given, dataset, cache, judging, checkpoint=None, device="cpu")
+    run = samfast.Run(tmp_path / "run")
+    assert set(found.val) == {"none"}
+    assert found.val["none"] == pytest.approx(run.metrics[found.epoch]["val_iou"], abs=1e-6)
+
+
+def test_recipes_are_an_axis_of_the_command_line(
+    scenes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The option's default is not what the user fixed; what the user did fix is."""
+    told = ["sweep", str(scenes), "--out", str(tmp_path / "s"), "--set", "recipe=default,medsam", "--prompts", "boxx"]
+    for more, says in (([], "'boxx' is no prompt kind"), (["--recipe", "default"], "recipe is an axis, and fixed")):
+        with pytest.raises(SystemExit) as stop:
+            main([*told, *more])
+        assert stop.value.code != 0
+        assert says in capfd.readouterr().err
+
+
+def local_callback() -> Callback:
+    class Local(Callback):
+        pass
+
+    return Local()
+
+
 def test_nothing_begins_where_something_cannot_work(dataset: Dataset, cache: EmbeddingCache, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
     with pytest.raises(OutputExistsError, match="no sweep"):
         samfast.sweep(dataset, cache=cache, out=tmp_path / "mine", **COMMON)
-    for wrong in ({"axes": {"lr": [1e-3, "fast"]}}, {"seeds": 0}, {"prompts": ["boxx"]}, {"jobs": 0}):
-        with pytest.raises(ConfigError):
+    for wrong, says in (
+        ({"axes": {"lr": [1e-3, "fast"]}}, "fast"),
+        ({"seeds": 0}, "at least one"),
+        ({"jobs": 0}, "at least one"),
+        ({"prompts": ["boxx"]}, "'boxx' is no prompt kind"),
+        ({"prompts": "boxx"}, "'boxx' is no prompt kind"),
+        ({"prompts": []}, "no prompts"),
+        ({"callbacks": "tensorboard"}, "'tensorboard' is no list"),
+        ({"callbacks": Callback()}, "is no list"),
+        ({"callbacks": [local_callback()]}, "cannot be sent there"),
+    ):
+        with pytest.raises(ConfigError, match=says):
             samfast.sweep(dataset, cache=cache, out=tmp_path / "new", **{**COMMON, **wrong})
     assert not (tmp_path / "new").exists()

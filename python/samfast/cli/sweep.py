@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 import samfast
 from samfast.cli.options import (
@@ -66,6 +67,13 @@ def sweep(root: Path | None, axes: tuple[str, ...], **options: Any) -> int:
     from samfast.train.settings import parse_axes
 
     parsed = parse_axes(axes)
-    found = samfast.sweep(load(root, options, options["seed"]), parsed, **options)
+    data = load(root, options, options["seed"])
+    source = click.get_current_context().get_parameter_source
+    given = {
+        name: value
+        for name, value in options.items()
+        if name not in parsed or source(name) is not ParameterSource.DEFAULT
+    }
+    found = samfast.sweep(data, parsed, **given)
     click.echo(found.table())
     return EXIT_FAILED_CELLS if found.failed else 0

@@ -94,7 +94,7 @@ def evaluate(
         SamfastError: the report cannot be written.
     """
     if prompts is not None:
-        _checked_kinds(prompts)
+        checked_kinds(prompts)
     folder = None if out is None else _checked_out(out, overwrite=overwrite)
     dataset = _opened(data, models)
     split, samples = _samples(dataset, on)
@@ -177,7 +177,12 @@ def evaluate(
     return report
 
 
-def _checked_kinds(prompts: Sequence[str] | str) -> tuple[str, ...]:
+def checked_kinds(prompts: Sequence[str] | str) -> tuple[str, ...]:
+    """Prompt kinds, each once; one alone may be a text.
+
+    Raises:
+        ConfigError: an unknown one, or none at all.
+    """
     kinds = tuple(dict.fromkeys([prompts] if isinstance(prompts, str) else prompts))
     for kind in kinds:
         if kind != NO_PROMPT:
@@ -196,7 +201,7 @@ def askable(given: Sequence[str] | str | None, contracts: Mapping[str, OutputCon
     if given is None:
         suitable = (*PROMPTS, NO_PROMPT)
         return tuple(kind for kind in suitable if any(each.takes(kind) for each in contracts.values()))
-    kinds = _checked_kinds(given)
+    kinds = checked_kinds(given)
     for name, contract in contracts.items():
         if not any(contract.takes(kind) for kind in kinds):
             contract.require(kinds[0], name)

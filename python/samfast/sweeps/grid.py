@@ -94,6 +94,8 @@ def make_grid(
     Raises:
         ConfigError: an axis that is none, or a combination that cannot be trained.
     """
+    if not isinstance(axes, Mapping):
+        raise ConfigError(f"axes={axes!r} names no values", where="axes", fix="such as {'lr': [1e-4, 3e-4]}")
     known = setting_names()
     for name, values in axes.items():
         if name in _NO_AXES:
@@ -114,7 +116,8 @@ def make_grid(
                 config = TrainConfig.make(**given)
             except ConfigError as error:
                 told = ", ".join(f"{name}={show(value)}" for name, value in settings.items())
-                raise ConfigError(f"{told}: {error.what}", where=error.where, fix=error.fix) from None
+                what = f"{told}: {error.what}" if told else error.what
+                raise ConfigError(what, where=error.where, fix=error.fix) from None
             told = json.dumps(config.to_dict() | {"recipe": None}, sort_keys=True)
             if told not in seen:
                 seen.add(told)

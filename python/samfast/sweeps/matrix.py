@@ -16,10 +16,10 @@ from samfast.cache.format import CACHE_JSON
 from samfast.cache.outputs import checked_folder
 from samfast.data import Dataset, load_dataset
 from samfast.data.folds import make_folds
-from samfast.errors import ConfigError, OutputExistsError
+from samfast.errors import ConfigError, OutputExistsError, SamfastError
 from samfast.evaluation import Report, evaluate
+from samfast.evaluation.judge import checked_kinds
 from samfast.inference.contract import NO_PROMPT, check_selection
-from samfast.inference.prompt_kinds import prompt_kind
 from samfast.models.segmenter import pick_device
 from samfast.progress import Stopwatch, say
 from samfast.sweeps.cell import Judging, finished_cell
@@ -46,7 +46,7 @@ def sweep(
     model: str | None = None,
     checkpoint: str | Path | None = None,
     cache: EmbeddingCache | str | Path | None = None,
-    prompts: Sequence[str] | None = None,
+    prompts: Sequence[str] | str | None = None,
     selection: Any = "single",
     seed: int = 0,
     jobs: int | None = None,
@@ -93,7 +93,7 @@ def sweep(
     place = cache.path if isinstance(cache, EmbeddingCache) else None if cache is None else Path(cache).expanduser()
     if place is not None and (place / CACHE_JSON).exists():
         model = model or EmbeddingCache.open(place).model
-    wanted = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    wanted = list(range(seeds) if isinstance(seeds, int) else dict.fromkeys(seeds))
     if not wanted or (jobs is not None and jobs < 1):
         raise ConfigError(f"seeds={seeds!r}, jobs={jobs!r}: at least one", where="seeds, jobs")
     settings = {name: value for name, value in settings.items() if value is not None}
@@ -102,18 +102,15 @@ def sweep(
     model = cells[0].config.model
     check_selection(selection)
     kinds = [kind for cell in cells for kind in get_regime(cell.config.regime).kinds]
-    judging = Judging(tuple(dict.fromkeys(prompts or kinds)), selection, seed)
-    for kind in judging.prompts:
-        if kind != NO_PROMPT:
-            prompt_kind(kind)
+    judging = Judging(checked_kinds(kinds if prompts is None else prompts), selection, seed)
     free = {get_regime(cell.config.regime).is_prompt_free for cell in cells}
     if len(free | {kind == NO_PROMPT for kind in judging.prompts}) > 1:
         raise ConfigError(
             "what is trained without prompts, and judged without, cannot be compared with what is asked by prompts",
-    check_sendable(callbacks)
             where="regime, prompts",
             fix="a sweep of its own for regime=none; `samfast evaluate` puts runs of both into one table",
         )
+    check_sendable(callbacks)
     compute = pick_device(device)
     dataset = data if isinstance(data, Dataset) else load_dataset(data, seed=seed)
     datasets = (dataset,) if folds is None else make_folds(dataset, folds, seed=seed)
@@ -163,9 +160,12 @@ def sweep(
     except KeyboardInterrupt:
         say(f"interrupted; {path} holds what was finished. Start it again with the same arguments to continue.")
         raise
-    found = replace(found, test=_judged(found, dataset, embeddings, judging, checkpoint, device))
-    found.to_json(path / SWEEP_JSON)
     found.to_csv(path / "sweep.csv")
+    try:
+        found = replace(found, test=_judged(found, dataset, embeddings, judging, checkpoint, device))
+    except SamfastError as error:  # what was trained, and found on val, holds all the same
+        found = replace(found, test_error=error.what)
+    found.to_json(path / SWEEP_JSON)
     found.to_markdown(path / "sweep.md")
     return found
 

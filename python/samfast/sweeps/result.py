@@ -90,13 +90,15 @@ class Sweep:
         asked: axes, seeds, folds, prompts and data, JSON-ready.
         cells: in the order of the matrix.
         test: the winner's runs judged on the test set, beside the untuned model; None where there is no winner, or no
-            test set.
+            test set, or it could not be judged there.
+        test_error: why it could not; None if it was, or was not to be.
     """
 
     path: Path
     asked: Mapping[str, Any]
     cells: tuple[Trained, ...]
     test: Report | None = None
+    test_error: str | None = None
 
     def __repr__(self) -> str:
         return f"Sweep({str(self.path)!r}: {len(self.cells)} cells, {len(self.failed)} failed)"
@@ -181,6 +183,7 @@ class Sweep:
             ],
             "winner": None if self.winner is None else self.winner.settings,
             "test": None if self.test is None else [asdict(line) for line in self.test.summary],
+            "test_error": self.test_error,
             "cells": self.cells,
         }
         return _write(path, json.dumps(plain(content), indent=1, allow_nan=False, ensure_ascii=False))
@@ -222,6 +225,8 @@ class Sweep:
         return ["", *notes] if notes else []
 
     def _test_lines(self) -> list[str]:
+        if self.test_error is not None:
+            return [f"could not be judged on test: {self.test_error}"]
         if self.test is None:
             return ["there is no test set to judge it on"]
         lines = []

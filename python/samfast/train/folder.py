@@ -39,7 +39,7 @@ TEMPORARY = ".*.tmp"
 """What a process that was killed while it wrote its first file leaves behind."""
 
 _OWN = (RUN_JSON, CONFIG, METRICS, SUMMARY, LOG, BEST, LAST, CHECKPOINTS, RESUME)
-_DERIVED = ("report.*", "*.onnxbundle", "tensorboard", "wandb", "loggers.json")
+_DERIVED = ("report.*", "*.onnxbundle", "tensorboard", "wandb", "loggers.json", "cell.json")
 """What later stages and loggers put into a run's folder, and what describes other weights once the run is replaced."""
 
 

@@ -171,6 +171,8 @@ def to_callbacks(callbacks: Sequence[Callback | str]) -> Callbacks:
         ConfigError: something is neither.
         RuntimeUnavailableError: the package of a logger is not installed.
     """
+    if isinstance(callbacks, str) or not isinstance(callbacks, Sequence):
+        raise ConfigError(f"{callbacks!r} is no list of callbacks", where="callbacks", fix="callbacks=[...]")
     for name in callbacks:
         if isinstance(name, str) and name not in LOGGERS:
             raise ConfigError(f"there is no logger {name!r}", where="log", fix=f"choose from {', '.join(LOGGERS)}")
