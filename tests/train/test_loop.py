@@ -251,6 +251,9 @@ def test_default_names_count_up(dataset, cache, tmp_path, monkeypatch, capsys) -
     paths = [train_decoder(dataset, cache=cache, **arguments).path for _ in range(2)]
     assert [path.as_posix() for path in paths] == ["runs/scenes-tiny-box", "runs/scenes-tiny-box-2"]
     assert "runs/scenes-tiny-box-2" in capsys.readouterr().err
+    again = train_decoder(dataset, cache=cache, overwrite=True, **arguments).path
+    assert again == paths[0]
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["scenes-tiny-box", "scenes-tiny-box-2"]
     other = train_decoder(dataset, cache=cache, keep_finished=True, **{**arguments, "seed": 5}).path
     assert other.as_posix() == "runs/scenes-tiny-box-3", "a run of other settings is no reason not to train"
     assert train_decoder(dataset, cache=cache, keep_finished=True, **{**arguments, "seed": 5}).path == other

@@ -187,19 +187,20 @@ def claim(
     """Find the folder of a run: a new one, or that of an interrupted run with the same arguments.
 
     Args:
-        out: the folder asked for; None for ``default``, or ``default-2`` and so on where that is taken.
+        out: the folder asked for; None for ``default``, or ``default-2`` and so on where that is taken and not to be
+            overwritten.
         default: a readable name.
         record: what ``run.json`` is to say.
         config_toml: what ``config.toml`` is to say.
-        overwrite: remove the run in ``out`` first, whatever its state.
+        overwrite: remove the run that is there first, whatever its state.
 
     Raises:
         OutputExistsError: the folder holds another run, a finished one, or something else.
     """
-    if out is None:
+    if out is None and not overwrite:
         path = next(path for path in numbered(default) if _obstacle(path, record) is None)
         return RunFolder(path, record, config_toml)
-    path = Path(out).expanduser()
+    path = default if out is None else Path(out).expanduser()
     obstacle = _obstacle(path, record)
     if overwrite and is_run(path) and obstacle != BUSY:
         _remove_run(path)

@@ -96,7 +96,7 @@ def train_decoder(
         seed: of prompts, object choice and order; 0 by default.
         out: the run's folder; ``runs/<data>-<model>-<regime>`` by default.
         device: ``"auto"`` (default) or a torch device.
-        overwrite: replace the run in ``out``.
+        overwrite: replace the run in ``out``, or under the default name.
         keep_finished: give back the run in ``out``, or under the default name, that is finished and had the same
             arguments.
         callbacks: what is told of the run, see :class:`~samfast.train.callbacks.Callback`; ``"tensorboard"``,
