@@ -70,12 +70,16 @@ def epoch_updates(
     epoch: int,
     balance: Balance = EVEN,
     world: World = ALONE,
+    done: int = 0,
     at_most: int | None = None,
 ) -> Iterator[list[Batch]]:
-    """The batches of each of an epoch's updates, or the first ``at_most``: this process's parts, which may be none."""
+    """The batches of each of an epoch's updates, or the first ``at_most``: this process's parts, which may be none.
+
+    Nothing is read for those that are ``done``.
+    """
     order = epoch_order(samples, seed=config.seed, epoch=epoch)
     updates = in_batches(in_batches(order, config.batch_size), config.accumulate)
-    parts = [[part for batch in update if (part := world.part(batch))] for update in updates[:at_most]]
+    parts = [[part for batch in update if (part := world.part(batch))] for update in updates[done:at_most]]
 
     def make(group: Sequence[Sample]) -> Batch:
         return make_batch(dataset, group, read, config, spec, epoch=epoch, balance=balance)

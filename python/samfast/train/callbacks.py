@@ -29,7 +29,7 @@ class Callback:
     ...         self.seen.append(values["loss"])
 
     What it raises ends the run as a :class:`~samfast.errors.RunError` that names it, and has what was raised as its
-    cause; the epochs finished before are kept, and the same call goes on after them.
+    cause; what was trained before is kept, and the same call goes on after it.
 
     Attributes:
         pictures: how many images of the val set it wants to see after every judgement; the same ones each time.
@@ -145,5 +145,5 @@ def _call(callback: Callback, event: str, **values: Any) -> None:
         raise RunError(
             f"the callback {type(callback).__name__} failed: {type(error).__name__}: {error}",
             where=event,
-            fix="mend it or leave it out, and start again with the same arguments: finished epochs are kept",
+            fix="mend it or leave it out, and start again with the same arguments: what was trained is kept",
         ) from error

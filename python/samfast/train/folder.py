@@ -1,9 +1,9 @@
-"""The run's folder while it is written: claimed, resumed, saved after every epoch, never half-written.
+"""The run's folder while it is written: claimed, resumed, saved while it trains, never half-written.
 
 ``run.json`` says what the run is, ``config.toml`` reproduces it. ``metrics.jsonl`` holds a line an epoch,
 ``training_metrics.json`` all of them with what came of it, ``run.log`` what was said. ``best.safetensors`` holds the
 weights that were best on the val set, ``last.safetensors`` those of the last epoch, ``checkpoints/`` those of the
-``keep`` best epochs. ``resume.pt`` is there while the run is unfinished.
+``keep`` best epochs. ``resume.pt`` is there while the run is unfinished, and holds what it goes on from.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +25,7 @@ from torch import Tensor
 from samfast.cache.atomic import remove_stale, write_new
 from samfast.errors import CacheError, OutputExistsError, RunError
 from samfast.train.journal import LOG, SUMMARY, Journal, summary
+from samfast.train.partial_epoch import PartialEpoch
 from samfast.train.run import CONFIG, METRICS, RUN_JSON, Run, is_run
 from samfast.train.weights import BEST, CHECKPOINTS, LAST, best_epochs, checkpoint_name, list_kept, to_bytes
 
@@ -49,12 +50,14 @@ class Progress:
 
     Attributes:
         epoch: the last finished epoch.
+        partial: the next one, as far as it was trained.
         weights: of the prompt encoder and mask decoder after it.
         trainer: what the trainer goes on from after it, see :meth:`samfast.train.engine.Trainer.state`.
         metrics: a dict an epoch, epoch 0 included.
     """
 
     epoch: int
+    partial: PartialEpoch
     weights: dict[str, Tensor]
     trainer: dict[str, Any]
     metrics: list[dict[str, Any]]
@@ -111,7 +114,7 @@ class RunFolder:
     def save_weights(self, weights: Mapping[str, Tensor], metrics: list[dict[str, Any]]) -> bool:
         """Keep the weights of an epoch as far as they are the last, the best, or among the best.
 
-        To be called before :meth:`save_epoch`: until then an interrupted run does the epoch again.
+        To be called before :meth:`save_epoch`: until then an interrupted run judges the epoch again.
 
         Args:
             weights: that were judged, if the epoch was.
@@ -135,14 +138,29 @@ class RunFolder:
         """Keep what the next epoch starts from."""
         self._write(METRICS, "".join(json.dumps(line) + "\n" for line in metrics).encode())
         self._write(SUMMARY, _json(summary(self._record, metrics, state="training")))
-        state = {"weights": dict(weights), "trainer": dict(trainer), "metrics": json.dumps(metrics)}
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        self._write(RESUME, buffer.getbuffer())
+        self.save_progress(weights, trainer, metrics, PartialEpoch())
         kept = {checkpoint_name(line) for line in best_epochs(metrics, self._keep)}
         for each in list_kept(self.path):
             if each.path.relative_to(self.path).as_posix() not in kept:
                 each.path.unlink()
+
+    def save_progress(
+        self,
+        weights: Mapping[str, Tensor],
+        trainer: Mapping[str, Any],
+        metrics: list[dict[str, Any]],
+        partial: PartialEpoch,
+    ) -> None:
+        """Keep what the next update starts from, in the middle of an epoch."""
+        state = {
+            "weights": dict(weights),
+            "trainer": dict(trainer),
+            "metrics": json.dumps(metrics),
+            "partial": asdict(partial),
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        self._write(RESUME, buffer.getbuffer())
 
     def progress(self) -> Progress | None:
         """What an interrupted run had finished; None if that is nothing.
@@ -156,10 +174,11 @@ class RunFolder:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             metrics = json.loads(state["metrics"])
-            return Progress(metrics[-1]["epoch"], state["weights"], state["trainer"], metrics)
-        except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
+            partial = PartialEpoch(**state["partial"])
+            return Progress(metrics[-1]["epoch"], partial, state["weights"], state["trainer"], metrics)
+        except Exception:  # torch.load raises whatever the damaged bytes lead it to, with advice for programmers
             raise RunError(
-                f"the state of the interrupted run is damaged: {str(error).partition(chr(10))[0]}",
+                "the state of the interrupted run is damaged: it cannot be read",
                 where=path,
                 fix="start over with overwrite=True (--overwrite)",
             ) from None

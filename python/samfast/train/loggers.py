@@ -18,6 +18,8 @@ PICTURES = 4
 """Images of the val set that are shown after every judgement."""
 TENSORBOARD = "tensorboard"
 """The folder below the run's that TensorBoard reads."""
+FLUSH_SECONDS = 5
+"""How much of a chart a kill may leave out at most."""
 IDS = "loggers.json"
 """The file below the run's folder that says under which ids other places know the run."""
 
@@ -44,7 +46,8 @@ class TensorBoardLogger(Callback):
         from torch.utils.tensorboard import SummaryWriter
 
         folder = path / TENSORBOARD if self._folder is None else Path(self._folder).expanduser()
-        self._writer = SummaryWriter(str(folder), purge_step=step + 1)  # steps of a lost epoch are told again
+        # Steps after this one are told again, and none before it.
+        self._writer = SummaryWriter(str(folder), purge_step=step + 1, flush_secs=FLUSH_SECONDS)
         self._writer.add_text("settings", f"```json\n{json.dumps(settings, indent=2)}\n```")
 
     def on_step(self, *, step: int, epoch: int, values: dict[str, float]) -> None:

@@ -71,8 +71,9 @@ def train_decoder(
     judged on the val set, and the best epoch's weights are kept, those of the untuned model included. Labels are read
     as they are now.
 
-    An interrupted run that is started again with the same arguments continues after its last finished epoch, and ends
-    with the weights it would have had. Ctrl-C loses the epoch at work.
+    An interrupted run that is started again with the same arguments continues where it was, within the epoch too, and
+    ends with the weights it would have had. Ctrl-C or a kill loses the last minute at most, or the update or judgement
+    at work.
 
     Args:
         data: a data set, or a folder as :func:`samfast.load_dataset` takes it.
