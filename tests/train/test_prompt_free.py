@@ -18,9 +18,12 @@ from samfast.errors import ConfigError, OutputExistsError
 from samfast.export.checkpoint import decoder_contract, with_decoder
 from samfast.inference.contract import OutputContract
 from samfast.models.checkpoints import load_model
+from samfast.models.classes import with_classes
 from samfast.models.segmenter import TorchSegmenter
 from samfast.train import Run, TrainConfig, folder, train_decoder
+from samfast.train.batch_size import fitting_batch_size
 from samfast.train.batches import make_batch
+from samfast.train.targets import LOSS_FRAMES, target_spec
 
 QUICK = {"regime": "none", "epochs": 2, "batch_size": 3, "device": "cpu", "lr": 1e-3, "seed": 3}
 CLASSES = ("1", "2")
@@ -63,10 +66,23 @@ def run(dataset, cache, tmp_path_factory) -> Run:
     return train_decoder(dataset, cache=cache, out=tmp_path_factory.mktemp("runs") / "classes", **QUICK)
 
 
+def losses(run: Run) -> list[float]:
+    return [line["loss"] for line in run.metrics[1:]]
+
+
+def last_weights(run: Run) -> dict[str, torch.Tensor]:
+    return Run(run.path, which="last").decoder_state()
+
+
+def equal(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
 def test_a_run_says_which_class_each_token_answers(run) -> None:
     assert run.contract == OutputContract((), (), CLASSES)
     assert run.metrics[0].keys() >= {"val_iou", "val_iou_none", "val_dice_none"}
-    assert {line["loss"] for line in run.metrics[1:]} > {None} - {None}
+    first, second = losses(run)
+    assert second < 0.95 * first
     decoder = run.decoder_state()
     assert decoder["mask_decoder.mask_tokens.weight"].shape[0] == 2
     tokens = decoder["mask_decoder.mask_tokens.weight"]
@@ -108,11 +124,71 @@ def test_it_is_resumed_exactly_and_not_with_another_class_map(run, dataset, cach
     assert all(torch.equal(value, resumed.decoder_state()[name]) for name, value in run.decoder_state().items())
 
 
-def test_views_averages_and_the_model_frame_work_without_prompts(dataset, tmp_path) -> None:
-    options = {"views": 2, "ema": 0.5, "loss_frame": "model", "multilabel": True, "loss": "focal+dice+iou"}
-    found = train_decoder(dataset, cache=tmp_path / "v.samcache", out=tmp_path / "run", **QUICK, **options)
+@pytest.mark.parametrize(("seed", "is_equal"), [(3, True), (4, False)])
+def test_a_run_is_that_of_its_seed(run, dataset, cache, tmp_path, seed, is_equal) -> None:
+    again = train_decoder(dataset, cache=cache, out=tmp_path / "run", **{**QUICK, "seed": seed})
+    assert equal(last_weights(again), last_weights(run)) == is_equal
+    assert (losses(again) == losses(run)) == is_equal
+
+
+def test_an_average_of_the_weights_takes_their_place(run, dataset, cache, tmp_path) -> None:
+    found = train_decoder(dataset, cache=cache, out=tmp_path / "run", ema=0.5, **QUICK)
+    assert losses(found) == losses(run)
+    assert not equal(last_weights(found), last_weights(run))
+
+
+def test_the_loss_may_be_taken_in_either_frame(run, dataset, cache, sam, tmp_path) -> None:
+    (other,) = {*LOSS_FRAMES} - {run.config.loss_frame}
+    found = train_decoder(dataset, cache=cache, out=tmp_path / "run", loss_frame=other, **QUICK)
+    assert losses(found) != losses(run)
+    assert losses(found) == pytest.approx(losses(run), rel=0.05)
+    sides = {frame: target_spec(sam.spec, frame).low_res for frame in LOSS_FRAMES}
+    for frame, side in sides.items():
+        config = TrainConfig.make(**QUICK, loss_frame=frame)
+        batch = make_batch(dataset, dataset.of("train")[:1], cache.read, config, sam.spec, epoch=1)
+        assert batch.target.shape == (1, 2, side, side)
+    assert len({*sides.values()}) == 2
+
+
+def test_each_epoch_shows_another_view(run, dataset, sam, tmp_path) -> None:
+    views = {"views": 2, "augment": "aerial"}
+    cache = cache_embeddings(dataset, model=sam, out=tmp_path / "v.samcache", storage="float32", device="cpu", **views)
+    found = train_decoder(dataset, cache=cache, out=tmp_path / "run", **views, **QUICK)
+    assert all(one != other for one, other in zip(losses(found), losses(run), strict=True))
+
+
+def test_classes_may_overlap(run, dataset, cache, tmp_path) -> None:
+    settings = {**QUICK, "multilabel": True, "loss": "focal+dice+iou"}
+    found = train_decoder(dataset, cache=cache, out=tmp_path / "run", **settings)
     assert found.contract == OutputContract((), (), CLASSES, multilabel=True)
-    assert found.config.views == 2
+    assert {"loss_focal", "loss_dice", "loss_iou"} < found.metrics[1].keys()
+    shared_out = train_decoder(dataset, cache=cache, out=tmp_path / "other", **{**settings, "multilabel": False})
+    assert all(one != other for one, other in zip(losses(found), losses(shared_out), strict=True))
+
+
+def test_its_batch_size_is_what_is_decoded_at_once(dataset, cache, sam, tmp_path, monkeypatch) -> None:
+    """An image is one question, however many classes and objects it has."""
+    config = TrainConfig.make(**{**QUICK, "batch_size": "auto", "max_prompts": 2, "prompts_per_object": 2})
+    images = [one for one in dataset.of("train") if one.state != "missing"]
+    model = with_classes(cache.decoder(), 2)
+    about = {"device": torch.device("cpu"), "precision": "fp32"}
+    for chunk in (8, 32):
+        monkeypatch.setattr("samfast.train.engine.CHUNK_POSITIONS_ELSEWHERE", chunk * sam.spec.embedding**2)
+        assert fitting_batch_size(model, dataset, images * 500, cache.read, config, **about) == chunk
+    found = train_decoder(dataset, cache=cache, out=tmp_path / "run", **{**QUICK, "epochs": 1, "batch_size": "auto"})
+    assert found.config.batch_size == 1  # six images are a few updates
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(dataset, cache, tmp_path) -> None:
+    settings = {**QUICK, "batch_size": 5, "clip_norm": 0.5}  # of six images: the second batch holds one
+    alone = train_decoder(dataset, cache=cache, out=tmp_path / "alone", **settings)
+    both = train_decoder(dataset, cache=cache, out=tmp_path / "both", devices=2, **settings)
+    other = train_decoder(dataset, cache=cache, out=tmp_path / "other", **{**settings, "batch_size": 3})
+    assert losses(both) == pytest.approx(losses(alone), rel=1e-4)
+    assert losses(other) != pytest.approx(losses(alone), rel=1e-4)
+    for line, wanted in zip(both.metrics, alone.metrics, strict=True):
+        assert line["val_iou"] == pytest.approx(wanted["val_iou"], abs=1e-3)
 
 
 @pytest.mark.parametrize(
