@@ -70,7 +70,7 @@ def idle(data: Dataset, cache: EmbeddingCache, device: str, epochs: int) -> tupl
             data, samples, lambda some: cache.read(some, pinned=compute.type == "cuda"), config, cache.spec, epoch=epoch
         )
         start = before = time.perf_counter()
-        for step, update in enumerate(updates):
+        for step, update in enumerate(map(list, updates)):
             waited += (time.perf_counter() - before) * (epoch > 1)
             trainer.step(update, (epoch - 1) * steps + step)  # ends with its loss on the CPU
             before = time.perf_counter()

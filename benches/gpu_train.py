@@ -116,7 +116,7 @@ def loader(task: Task, work: Path, images: int) -> None:
     updates = iter(epoch_updates(dataset, samples, read, config, sam.spec, epoch=1))
     for number in range(-(-len(samples) // config.batch_size)):
         asked = time.perf_counter()
-        batches = next(updates)
+        batches = list(next(updates))
         if number == 0:  # nothing was ready before
             started = time.perf_counter()
         else:

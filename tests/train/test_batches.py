@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -53,6 +54,39 @@ def test_an_epoch_visits_every_image_once_in_an_order_of_its_own(dataset, cache,
     assert len(orders) > 3
     assert all(sorted(order) == sorted(s.name for s in samples) for order in orders)
     assert epoch_order(samples[::-1], seed=0, epoch=1) == epoch_order(samples, seed=0, epoch=1)
+
+
+def test_one_of_accumulated_batches_is_held_beside_those_made_ahead(dataset, cache, samples, monkeypatch) -> None:
+    config = CONFIG.replace(batch_size=1, accumulate=6)
+    each = Trainer(cache.decoder(), config, steps_per_epoch=1, device=torch.device("cpu"))
+    made: list[weakref.ref[Batch]] = []
+    alive: list[int] = []
+
+    def noted(*given, **more) -> Batch:
+        made.append(weakref.ref(batch := make_batch(*given, **more)))
+        return batch
+
+    def counted(batch: Batch):
+        alive.append(sum(each() is not None for each in made))
+        yield {"loss": torch.ones(())}
+
+    monkeypatch.setattr("samfast.train.batches.make_batch", noted)
+    monkeypatch.setattr("samfast.train.batches.AHEAD", 1)
+    monkeypatch.setattr(each, "_pieces", counted)
+    for update in epoch_updates(dataset, samples, cache.read, config, cache.spec, epoch=1):
+        each.step(update, 0)
+    assert len(alive) == len(samples)
+    assert max(alive) <= 3
+
+
+def test_what_is_left_of_an_update_is_passed_over(dataset, cache, samples) -> None:
+    config = CONFIG.replace(batch_size=1, accumulate=3)
+    updates = epoch_updates(dataset, samples, cache.read, config, cache.spec, epoch=1)
+    taken = [next(update).tokens.coords for update in updates]
+    wanted = [epoch_order(samples, seed=0, epoch=1)[index] for index in (0, 3)]
+    for found, sample in zip(taken, wanted, strict=True):
+        batch = make_batch(dataset, [sample], cache.read, config, cache.spec, epoch=1)
+        assert np.array_equal(found, batch.tokens.coords)
 
 
 def test_left_alignment_changes_no_loss(dataset, cache, samples, trainer) -> None:

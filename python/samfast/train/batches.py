@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -72,10 +73,11 @@ def epoch_updates(
     world: World = ALONE,
     done: int = 0,
     at_most: int | None = None,
-) -> Iterator[list[Batch]]:
+) -> Iterator[Iterator[Batch]]:
     """The batches of each of an epoch's updates, or the first ``at_most``: this process's parts, which may be none.
 
-    Nothing is read for those that are ``done``.
+    Nothing is read for those that are ``done``. The others are made a little ahead of being taken, and not held: an
+    update's have to be taken before the next update's, and what is left of them is passed over.
     """
     order = epoch_order(samples, seed=config.seed, epoch=epoch)
     updates = in_batches(in_batches(order, config.batch_size), config.accumulate)
@@ -86,7 +88,9 @@ def epoch_updates(
 
     made = prefetch(make, [part for update in parts for part in update], threads=AHEAD, ahead=AHEAD)
     for update in parts:
-        yield list(islice(made, len(update)))
+        batches = islice(made, len(update))
+        yield batches
+        deque(batches, maxlen=0)
 
 
 def make_batch(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -88,7 +88,7 @@ class Trainer:
         """How many numbers training moves."""
         return sum(parameter.numel() for parameter in self.sam.parameters() if parameter.requires_grad)
 
-    def step(self, batches: Batch | Sequence[Batch], step: int) -> dict[str, float] | None:
+    def step(self, batches: Batch | Iterable[Batch], step: int) -> dict[str, float] | None:
         """One optimizer update.
 
         A chunk of prompts that a GPU has no memory for is halved, for good, and tried again: nothing of it has been
@@ -96,7 +96,7 @@ class Trainer:
 
         Args:
             batches: one, or several that are accumulated, or none: the loss is the mean over all their prompts, each
-                with its share, and over those of the other processes.
+                with its share, and over those of the other processes. Of several, one is held at a time.
             step: number of the update, counted from 0 over all epochs.
 
         Returns:
