@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,66 @@ def test_two_processes_take_the_steps_of_one(dataset: Dataset, cache: EmbeddingC
     assert deviation(last_weights(other), wanted, before) > 0.1, "the tolerance tells batches apart"
     unreached = "prompt_encoder.mask_downscaling.0.weight"
     assert torch.equal(last_weights(both)[unreached], before[unreached]), "no gradient, so no weight decay"
+
+
+def apart(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> float:
+    """How far a gradient lies from another one, relative to that one's norm."""
+    assert set(found) == set(wanted)
+    difference = torch.cat([(found[name] - value).flatten() for name, value in wanted.items()])
+    return float(difference.norm() / torch.cat([value.flatten() for value in wanted.values()]).norm())
+
+
+class Thread(World):
+    """One of two threads that train together as processes do."""
+
+    def __init__(self, rank: int, meeting: threading.Barrier, table: list[Any]) -> None:
+        super().__init__()
+        self.rank, self.size = rank, 2
+        self._meeting, self._table = meeting, table
+
+    def _all(self, value: Any) -> list[Any]:
+        self._table[self.rank] = value
+        self._meeting.wait()
+        values = list(self._table)
+        self._meeting.wait()
+        return values
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        return sum(self._all(values))
+
+    def longest(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return max(self._all(names), key=len)
+
+
+@pytest.mark.parametrize("together", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
+def test_the_gradient_of_two_is_that_of_one(dataset, cache, tmp_path, monkeypatch, together) -> None:
+    """The weights cannot tell: Adam takes the same steps whatever all gradients are divided by."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    take_update = importlib.import_module("one_update").take_update
+    config = TrainConfig.make(**{**SETTINGS, "accumulate": 2})
+
+    def gradient(world: World, name: str) -> dict[str, torch.Tensor]:
+        take_update(world, dataset, cache.path, config, tmp_path / name)
+        return load_file(tmp_path / name / f"{world.rank}.safetensors")
+
+    wanted = gradient(World(), "alone")
+    if together == "threads":
+        meeting, table = threading.Barrier(2, timeout=60), [None, None]
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda rank: gradient(Thread(rank, meeting, table), "both"), range(2)))
+    else:
+        launch.spread(take_update, dataset, (cache.path, config, tmp_path / "both"), config=config.replace(devices=2))
+    first, second = (load_file(tmp_path / "both" / f"{rank}.safetensors") for rank in range(2))
+    assert apart(first, wanted) < 1e-5
+    assert apart(second, first) == 0
+
+    halves = []
+    for rank in range(2):  # each divides by its own prompts, as if it were alone
+        world = World()
+        world.rank, world.size = rank, 2
+        halves.append(gradient(world, "halves"))
+    means = {name: (halves[0][name] + halves[1][name]) / 2 for name in wanted}
+    assert apart(means, wanted) > 0.01, "a mean of means is another gradient"
 
 
 def test_the_error_of_one_process_ends_them_all(dataset, cache, tmp_path) -> None:
