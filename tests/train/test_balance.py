@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 import pytest
 
 from samfast.data.types import Target
+from samfast.inference.contract import OutputContract
 from samfast.masks import Masks
+from samfast.progress import bar
+from samfast.train import train_decoder
 from samfast.train.balance import Balance
 from samfast.train.batches import make_batch
 from samfast.train.config import TrainConfig
+from samfast.train.prompt_free import tell_overlap
 
 
 def target(classes: list[int], sides: list[int]) -> Target:
@@ -53,3 +61,22 @@ def test_shares_of_a_step(rule, dataset, cache) -> None:
         np.testing.assert_allclose(by_image, 1 / len(samples), rtol=1e-6)
     else:
         assert np.ptp(by_image) > 0.01
+
+
+def test_reading_the_labels_of_a_train_set_shows_progress(dataset, cache, tmp_path, monkeypatch) -> None:
+    shown: list[tuple[str, float | None]] = []
+
+    @contextmanager
+    def noted(description: str, total: float | None, **more: Any) -> Iterator[Any]:
+        shown.append((description, total))
+        with bar(description, total, **more) as running:
+            yield running
+
+    monkeypatch.setattr("samfast.progress.bar", noted)
+    quick = {"epochs": 1, "batch_size": 6, "max_prompts": 1, "regime": "box", "device": "cpu"}
+    train_decoder(dataset, cache=cache, out=tmp_path / "even", **quick)
+    assert shown == []
+    train_decoder(dataset, cache=cache, out=tmp_path / "run", balance="size", **quick)
+    assert shown == [("reading labels", 6)]
+    tell_overlap(OutputContract(classes=("a", "b")), dataset, dataset.of("train"))
+    assert shown == [("reading labels", 6)] * 2

@@ -13,8 +13,8 @@ from samfast.data.types import Sample
 from samfast.errors import DataError, RunError, SamfastError
 from samfast.models.sam import Sam
 from samfast.models.segmenter import TorchSegmenter
-from samfast.progress import Stopwatch, bar
-from samfast.train.balance import Balance
+from samfast.progress import Stopwatch, bar, track
+from samfast.train.balance import EVEN, Balance
 from samfast.train.batches import Read, epoch_updates
 from samfast.train.callbacks import Callbacks
 from samfast.train.config import TrainConfig
@@ -60,7 +60,8 @@ def fit(
     trainer = Trainer(sam, config, steps_per_epoch=steps_per_epoch, device=device, precision=precision, world=world)
     epochs = -(-trainer.steps // steps_per_epoch)
     regime = get_regime(config.regime)
-    balance = Balance.over(config.balance, (visible(dataset.target(sample)) for sample in train))
+    labels = (visible(dataset.target(sample)) for sample in track(train, "reading labels"))
+    balance = world.first(Balance.over(config.balance, labels) if world.is_first else EVEN)
     segmenter = TorchSegmenter(sam, run_contract(config, dataset), device=device)
     metrics: list[dict[str, Any]] = []
     journal = folder.journal

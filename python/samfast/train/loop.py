@@ -169,7 +169,8 @@ def train_decoder(
 
     contract = run_contract(config, dataset)
     sam = with_tokens(cache.decoder(), contract)
-    tell_overlap(contract, dataset, train)
+    if world.is_first:
+        tell_overlap(contract, dataset, train)
     default = Path("runs") / f"{dataset.root.resolve().name}-{config.model}-{label_of(config.regime)}"
 
     def places() -> Iterable[Path]:

@@ -13,7 +13,7 @@ from samfast.inference.classes import class_masks
 from samfast.inference.contract import OutputContract
 from samfast.models.classes import with_classes
 from samfast.models.sam import Sam
-from samfast.progress import say
+from samfast.progress import say, track
 from samfast.train.config import TrainConfig
 from samfast.train.regimes import get_regime
 
@@ -39,7 +39,7 @@ def tell_overlap(contract: OutputContract, dataset: Dataset, samples: Sequence[S
     if len(contract.classes) < 2 or contract.multilabel:
         return
     whole = covered = 0
-    for sample in samples:
+    for sample in track(samples, "reading labels"):
         target = dataset.target(sample)
         whole += int(class_masks(target, np.unique(target.classes)).area().sum()) if len(target.masks) else 0
         covered += int(target.masks.union().area()[0])
