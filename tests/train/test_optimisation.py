@@ -85,6 +85,48 @@ def test_a_loss_that_is_not_finite_stops_or_is_skipped(dataset, cache, samples) 
 
 
 def test_skipped_steps_are_counted_and_an_epoch_of_them_ends_the_run(dataset, cache, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize(("on_nan", "clip_norm"), [("stop", 1.0), ("skip", 1.0), ("skip", 0.0)])
+def test_a_gradient_that_is_not_finite_stops_or_is_skipped(dataset, cache, samples, on_nan, clip_norm) -> None:
+    """Of a loss that is; cut down to a norm, it would make all weights NaN."""
+    each = trainer(cache, on_nan=on_nan, clip_norm=clip_norm)
+    one = batch(dataset, cache, samples[:1], each)
+    before = copy.deepcopy(each.sam.state_dict())
+    token = dict(each.sam.named_parameters())["mask_decoder.mask_tokens.weight"]
+    hook = token.register_hook(lambda gradient: gradient * torch.nan)
+    if on_nan == "stop":
+        with pytest.raises(RunError, match=r"norm of the gradient became nan at step 1[\s\S]*lr"):
+            each.step(one, 0)
+    else:
+        assert each.step(one, 0) is None
+    assert all(torch.equal(value, before[name]) for name, value in each.sam.state_dict().items())
+    hook.remove()
+    assert each.step(one, 0) is not None
+
+
+@pytest.mark.parametrize("on_nan", ["stop", "skip"])
+def test_an_update_that_ruins_the_decoder_is_found_by_the_judgement(dataset, cache, tmp_path, on_nan) -> None:
+    """The weights are large, and finite; no further update of the epoch would meet a loss that is not."""
+    settings = {**QUICK, "lr": 1e6, "batch_size": 6, "epochs": 2, "on_nan": on_nan}
+    with pytest.raises(RunError, match=r"epoch 1: the decoder answers with logits that are not finite[\s\S]*lr"):
+        train_decoder(dataset, cache=cache, out=tmp_path / "run", **settings)
+    assert [line["epoch"] for line in Run(tmp_path / "run").metrics] == [0]
+
+
+def test_what_plays_no_part_is_told_and_an_error_if_it_is_all(dataset, cache, tmp_path, capsys) -> None:
+    idle, settings = "prompt_encoder.mask_downscaling", {**QUICK, "epochs": 1, "batch_size": 6, "regime": "box"}
+    with pytest.raises(RunError, match=rf"no gradient reaches {idle} by regime='box'[\s\S]*trainable"):
+        train_decoder(dataset, cache=cache, out=tmp_path / "none", trainable=(idle,), **settings)
+    assert [line["epoch"] for line in Run(tmp_path / "none").metrics] == [0]
+    without_iou = {"loss": {"name": "bce+dice", "iou": 0.0}, "trainable": ["mask_decoder.iou_prediction_head"]}
+    with pytest.raises(RunError, match=r"no gradient reaches mask_decoder\.iou_prediction_head"):
+        train_decoder(dataset, cache=cache, out=tmp_path / "zero", **settings, **without_iou)
+    capsys.readouterr()
+    assert train_decoder(dataset, cache=cache, out=tmp_path / "run", trainable=("mask_decoder", idle), **settings)
+    assert f"no gradient reaches {idle} by regime='box': it stays as it was" in capsys.readouterr().err
+    train_decoder(dataset, cache=cache, out=tmp_path / "all", **settings)
+    assert "no gradient reaches" not in capsys.readouterr().err
+
+
     step = Trainer.step
     monkeypatch.setattr(Trainer, "step", lambda self, batch, number: None if number == 1 else step(self, batch, number))
     run = train_decoder(dataset, cache=cache, out=tmp_path / "a", epochs=2, on_nan="skip", **QUICK)

@@ -76,7 +76,7 @@ class TrainConfig:
         ema: decay a step of the average of the weights that is judged and kept in their place; 0 keeps the weights.
         patience: judgements in a row without a new best after which the run ends; 0 runs all epochs.
         keep: judged epochs whose weights are kept, the so many best, beside the best and the last.
-        on_nan: what a loss that is not finite does: ``"stop"``, or ``"skip"`` the step, and count it.
+        on_nan: what a loss or a gradient that is not finite does: ``"stop"``, or ``"skip"`` the step, and count it.
         multilabel: of the regime ``none``: whether a pixel may be of several classes, each of which has a sigmoid of
             its own; otherwise it is of one class or of none, by a softmax over the classes and the background.
         trainable: modules, or parts of them, whose parameters move.

@@ -20,6 +20,7 @@ from samfast.train.batches import Batch
 from samfast.train.class_losses import class_losses
 from samfast.train.clicks import Asked, answers, corrected
 from samfast.train.config import TrainConfig
+from samfast.train.divergence import diverged
 from samfast.train.gradients import Gradients
 from samfast.train.loss_frame import to_low_res
 from samfast.train.losses import prompt_losses
@@ -101,11 +102,11 @@ class Trainer:
 
         Returns:
             the loss, each part of it by name, and how many ``prompts`` it is the mean over. Without prompts there is
-            no update. None if the loss is not finite, and the step was skipped.
+            no update. None if the loss or its gradient is not finite, and the step was skipped.
 
         Raises:
-            RunError: the loss is not finite, and the settings do not say to skip it. The parameters are as they were.
-                Or there is no memory for a single prompt.
+            RunError: the loss or its gradient is not finite, and the settings do not say to skip it. The parameters
+                are as they were. Or there is no memory for a single prompt.
         """
         self._gradients.clear()
         whole, prompts = 0.0, 0
@@ -118,24 +119,22 @@ class Trainer:
         none = torch.zeros((), device=self.device)
         counts = torch.tensor([whole, prompts], dtype=torch.float32, device=self.device)
         totals = torch.cat([counts, *(sums.get(name, none)[None] for name in self._names)])
-        whole, prompts, *losses = self._gradients.join(self.world, totals).tolist()
+        totals = self._gradients.join(self.world, totals)
+        norm = self._gradients.norm().to(self.device)
+        norm, whole, prompts, *losses = torch.cat([norm[None], totals]).tolist()
         if prompts == 0:
             return {"prompts": 0}
         means = {name: total / whole for name, total in zip(self._names, losses, strict=True)}
-        if not np.isfinite(means["loss"]):
-            if self.config.on_nan == "skip":
-                return None
-            raise RunError(
-                f"the loss became {means['loss']} at step {step + 1}",
-                where="lr",
-                fix="a smaller lr, a longer warm-up, or clip_norm=1; the epochs finished before are kept",
-            )
-        self._gradients.put(divisor=whole)
+        for name, value in {"loss": means["loss"], "norm of the gradient": norm}.items():
+            if not np.isfinite(value):
+                if self.config.on_nan == "skip":
+                    return None
+                raise diverged(f"the {name} became {value} at step {step + 1}")
+        clip_norm = self.config.clip_norm or np.inf
+        self._gradients.put(divisor=whole * max(1.0, norm / whole / clip_norm))
         lr = self.learning_rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        if self.config.clip_norm:
-            nn.utils.clip_grad_norm_(self._moving, self.config.clip_norm)
         self.optimizer.step()
         if self._averaged:
             with torch.no_grad():

@@ -12,12 +12,12 @@ from samfast.data import Dataset
 from samfast.data.types import Sample
 from samfast.errors import DataError, RunError, SamfastError
 from samfast.models.sam import Sam
-from samfast.models.segmenter import TorchSegmenter
 from samfast.progress import Stopwatch, bar, track
 from samfast.train.balance import EVEN, Balance
 from samfast.train.batches import Read, epoch_updates
 from samfast.train.callbacks import Callbacks
 from samfast.train.config import TrainConfig
+from samfast.train.divergence import TrainedSegmenter, in_epoch
 from samfast.train.engine import Trainer
 from samfast.train.folder import RunFolder
 from samfast.train.partial_epoch import PartialEpoch
@@ -62,7 +62,7 @@ def fit(
     regime = get_regime(config.regime)
     labels = (visible(dataset.target(sample)) for sample in track(train, "reading labels"))
     balance = world.first(Balance.over(config.balance, labels) if world.is_first else EVEN)
-    segmenter = TorchSegmenter(sam, run_contract(config, dataset), device=device)
+    segmenter = TrainedSegmenter(sam, run_contract(config, dataset), device=device)
     metrics: list[dict[str, Any]] = []
     journal = folder.journal
     callbacks = callbacks if world.is_first else NOBODY
@@ -83,7 +83,8 @@ def fit(
         with trainer.averaged():
             if is_judged:
                 watch = Stopwatch()
-                judged = validate(segmenter, dataset, val, read, regime.kinds, seed=config.seed)
+                with in_epoch(epoch):
+                    judged = validate(segmenter, dataset, val, read, regime.kinds, seed=config.seed)
                 trainer.judged.append(judged["val_iou"])
                 metrics[-1] |= {**judged, "val_seconds": round(watch.seconds, 3)}
             is_best = folder.save_weights(sam.decoder_state(), metrics)
@@ -178,10 +179,8 @@ def _train_epoch(
         for together in epoch_updates(
             dataset, samples, read, config, spec, **which, balance=balance, world=trainer.world
         ):
-            try:
+            with in_epoch(epoch):
                 means = trainer.step(together, step)
-            except RunError as error:
-                raise RunError(f"epoch {epoch}: {error.what}", where=error.where, fix=error.fix) from None
             partial.add(means)
             if means is not None and means.pop("prompts"):
                 callbacks.step(step=step + 1, epoch=epoch, values={**means, "lr": trainer.learning_rate(step)})

@@ -60,13 +60,20 @@ class Gradients:
         ]
         return totals
 
+    def norm(self) -> Tensor:
+        """The Euclidean norm of the sums, of no dimension."""
+        return nn.utils.get_total_norm(self._known)
+
     def put(self, divisor: float) -> None:
         """Leave the sums, divided, where an optimizer looks for them: in ``parameter.grad``."""
-        known = [total for total in self._sums if total is not None]
-        if known:
-            torch._foreach_div_(known, divisor)
+        if self._known:
+            torch._foreach_div_(self._known, divisor)
         for parameter, total in zip(self._parameters, self._sums, strict=True):
             parameter.grad = total
+
+    @property
+    def _known(self) -> list[Tensor]:
+        return [total for total in self._sums if total is not None]
 
     def _drop(self) -> None:
         for parameter in self._parameters:
