@@ -73,7 +73,8 @@ class TrainConfig:
         views: encoded views of each image, the plain one included; each epoch takes the next one.
         augment: name of the recipe that the other views were made by.
         clip_norm: the norm that the gradient of a step is cut down to; 0 leaves it.
-        ema: decay a step of the average of the weights that is judged and kept in their place; 0 keeps the weights.
+        ema: decay a step of the average of the weights that is judged and kept in their place, and at step t, counted
+            from 0, at most (1 + t) / (10 + t): the untuned weights soon count nothing; 0 keeps the weights.
         patience: judgements in a row without a new best after which the run ends; 0 runs all epochs.
         keep: judged epochs whose weights are kept, the so many best, beside the best and the last.
         on_nan: what a loss or a gradient that is not finite does: ``"stop"``, or ``"skip"`` the step, and count it.

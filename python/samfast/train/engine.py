@@ -137,6 +137,7 @@ class Trainer:
             group["lr"] = lr
         self.optimizer.step()
         if self._averaged:
+            decay = min(self.config.ema, (1 + step) / (10 + step))
             with torch.no_grad():
                 torch._foreach_lerp_(self._averaged, self._moving, 1 - self.config.ema)
         return {**means, "prompts": prompts}
