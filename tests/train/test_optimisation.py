@@ -53,7 +53,7 @@ def test_the_average_of_the_weights(dataset, cache, samples) -> None:
     wanted = moving.detach().clone()
     for step, decay in enumerate([1 / 10, 2 / 11, 0.2, 0.2]):
         each.step(batch(dataset, cache, samples, each, epoch=step + 1), step)
-        wanted = 0.75 * wanted + 0.25 * moving.detach()
+        wanted = decay * wanted + (1 - decay) * moving.detach()
     raw = moving.detach().clone()
     with each.averaged():
         torch.testing.assert_close(moving.detach(), wanted)
@@ -85,7 +85,6 @@ def test_a_loss_that_is_not_finite_stops_or_is_skipped(dataset, cache, samples) 
         assert all(torch.equal(value, before[name]) for name, value in each.sam.state_dict().items())
 
 
-def test_skipped_steps_are_counted_and_an_epoch_of_them_ends_the_run(dataset, cache, tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize(("on_nan", "clip_norm"), [("stop", 1.0), ("skip", 1.0), ("skip", 0.0)])
 def test_a_gradient_that_is_not_finite_stops_or_is_skipped(dataset, cache, samples, on_nan, clip_norm) -> None:
     """Of a loss that is; cut down to a norm, it would make all weights NaN."""
@@ -128,6 +127,7 @@ def test_what_plays_no_part_is_told_and_an_error_if_it_is_all(dataset, cache, tm
     assert "no gradient reaches" not in capsys.readouterr().err
 
 
+def test_skipped_steps_are_counted_and_an_epoch_of_them_ends_the_run(dataset, cache, tmp_path, monkeypatch) -> None:
     step = Trainer.step
     monkeypatch.setattr(Trainer, "step", lambda self, batch, number: None if number == 1 else step(self, batch, number))
     run = train_decoder(dataset, cache=cache, out=tmp_path / "a", epochs=2, on_nan="skip", **QUICK)
@@ -149,8 +149,14 @@ def test_a_run_that_gets_no_better_ends(dataset, cache, tmp_path, capsys) -> Non
 
 @pytest.mark.parametrize(
     "settings", [{"ema": 1.0}, {"patience": -1}, {"clip_norm": -1.0}, {"on_nan": "pray"}, {"balance": "luck"},
-                 {"trainable": ("mask_decoder.nothing",)}, {"trainable": ("image_encoder.neck",)}]
+                 {"trainable": ("mask_decoder.nothing",)}, {"trainable": ("image_encoder.neck",)},
+                 {"trainable": ("mask_decoder", "mask_decoder")}, {"trainable": 5}, {"trainable": [["mask_decoder"]]},
+                 {"trainable": ("mask_decoder.transformer", "mask_decoder")}]
 )  # fmt: skip
 def test_what_cannot_be(settings) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         TrainConfig.make(**settings)
+
+
+def test_one_part_needs_no_list() -> None:
+    assert TrainConfig.make(trainable="mask_decoder").trainable == ("mask_decoder",)

@@ -191,7 +191,7 @@ class TrainConfig:
         if not self.trainable:
             raise ConfigError("trainable=() trains nothing", where="trainable", fix=f"choose from {_listed(TRAINABLE)}")
         for module in self.trainable:
-            if module.split(".")[0] == "image_encoder":
+            if str(module).split(".")[0] == "image_encoder":
                 raise ConfigError(
                     f"trainable={module!r}: the image encoder made the cached embeddings, and is part of their"
                     " fingerprint; if it moved, they would be stale",
@@ -199,6 +199,14 @@ class TrainConfig:
                     fix=f"choose from {_listed(TRAINABLE)}",
                 )
             _one_of("trainable", module, (*TRAINABLE, *PARTS))
+            also = list(self.trainable)
+            also.remove(module)
+            if twice := [other for other in also if f"{module}.".startswith(f"{other}.")]:
+                raise ConfigError(
+                    f"trainable names the weights of {module!r} twice, as {module!r} and as {twice[0]!r}",
+                    where="trainable",
+                    fix="the whole module, or parts of it, each once",
+                )
 
     @classmethod
     def make(cls, recipe: str | Path = "default", **explicit: Any) -> TrainConfig:
@@ -260,7 +268,8 @@ class TrainConfig:
         settings["schedule"] = to_schedule(settings["schedule"])
         settings["loss"] = to_objective(settings["loss"])
         if "trainable" in settings:
-            settings["trainable"] = tuple(settings["trainable"])
+            named = settings["trainable"]
+            settings["trainable"] = tuple(named) if isinstance(named, list | tuple) else (named,)
         for name in ("lr", "weight_decay", "clip_norm", "ema"):  # a config file may say 1 where it means 1.0
             if isinstance(settings.get(name), int) and not isinstance(settings[name], bool):
                 settings[name] = float(settings[name])

@@ -139,8 +139,19 @@ class Trainer:
         if self._averaged:
             decay = min(self.config.ema, (1 + step) / (10 + step))
             with torch.no_grad():
-                torch._foreach_lerp_(self._averaged, self._moving, 1 - self.config.ema)
+                torch._foreach_lerp_(self._averaged, self._moving, 1 - decay)
         return {**means, "prompts": prompts}
+
+    @property
+    def unreached(self) -> list[str]:
+        """What of the modules and parts that are to move no gradient has reached so far."""
+        first_moments = {parameter: state["exp_avg"] for parameter, state in self.optimizer.state.items()}
+
+        def is_reached(name: str) -> bool:
+            moments = map(first_moments.get, self.sam.get_submodule(name).parameters())
+            return any(bool(moment.any()) for moment in moments if moment is not None)
+
+        return [name for name in self.config.trainable if not is_reached(name)]
 
     def try_out(self, batch: Batch) -> None:
         """Take a batch backward and forget it: :attr:`chunk` is then what there is memory for."""

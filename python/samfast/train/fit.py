@@ -135,6 +135,8 @@ def fit(
                     balance=balance,
                     callbacks=callbacks,
                 )
+                if epoch == 1 and (unreached := _unreached(trainer)):
+                    tell(unreached)
                 finish_epoch(epoch=epoch, **trained, seconds=round(partial.seconds, 3))
                 partial = PartialEpoch()
             if world.is_first:
@@ -196,6 +198,19 @@ def _train_epoch(
         raise DataError("every object of the train set lies in the ignored region", where=dataset.root)
     trained = {**partial.means(), "lr": trainer.learning_rate(step - 1)}
     return {**trained, "skipped_steps": partial.skipped} if partial.skipped else trained
+
+
+def _unreached(trainer: Trainer) -> str:
+    """What to tell of the parts that ``trainable`` names and the first epoch did not move, if there are such.
+
+    Raises:
+        RunError: it moved none.
+    """
+    names = trainer.unreached
+    what = f"no gradient reaches {', '.join(names)} by regime={trainer.config.regime!r}"
+    if len(names) == len(trainer.config.trainable):
+        raise RunError(f"{what}: nothing is trained", where="trainable", fix="name other parts, or another regime")
+    return f"{what}: it stays as it was" if names else ""
 
 
 def _line(line: dict[str, Any], epochs: int, *, is_best: bool) -> str:
