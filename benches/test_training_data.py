@@ -92,7 +92,7 @@ def drawn() -> list[Prompts]:
     prompts = []
     for sample in data().samples:
         target = visible(data().dataset.target(sample))
-        objects = choose_objects(target, sample, seed=0, epoch=1, at_most=16)
+        objects = choose_objects(target.ids, sample.key, seed=0, epoch=1, at_most=16)
         frame = get_architecture(MODEL).spec.frame(*sample.size)
         prompts.append(training_prompts(regime, target, sample, frame, objects, seed=0, epoch=1))
     return prompts

@@ -63,6 +63,16 @@ def test_whom_a_prompt_asks_for(tmp_path, rows, expected) -> None:
     assert asked(tmp_path, "image,object,x,y,label,xmin,ymin,xmax,ymax\n" + "\n".join(lines)) == expected
 
 
+def test_what_is_no_file_of_prompts_says_so(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("image,x,y\none,1,1\n")
+    for regime in (f"csv:{tmp_path}", "csv:"):
+        with pytest.raises(ConfigError, match=r"(?s)cannot be read: Is a directory.*CSV or JSON"):
+            TrainConfig.make(regime=regime)
+    for regime in ("box+csv:{}", "point&csv:{}", "box+point&csv:{}"):
+        with pytest.raises(ConfigError, match="a regime of their own"):
+            TrainConfig.make(regime=regime.format(tmp_path / "p.csv"))
+
+
 def test_the_names_of_an_image() -> None:
     assert names_of(SAMPLE) == ("a/one.png", "one.png", "a/one", "one")
 

@@ -12,9 +12,10 @@ import pytest
 from samfast import evaluate, train_decoder
 from samfast.cache import EmbeddingCache, cache_embeddings
 from samfast.errors import CacheError
-from samfast.train.batches import make_batch
+from samfast.train import batches
+from samfast.train.batches import make_batch, shown_target
 from samfast.train.config import TrainConfig
-from samfast.train.regimes import choose_objects
+from samfast.train.regimes import choose_objects, training_prompts
 from samfast.train.run import Run
 from samfast.train.targets import soft_targets, visible
 from samfast.train.views import EpochViews, recipe_in, view_of
@@ -69,8 +70,9 @@ def test_a_batch_is_made_of_the_views_of_its_epoch(dataset, viewed: EmbeddingCac
             soft, weight = soft_targets(target.masks, target.ignore, frame)
             np.testing.assert_array_equal(batch.weight[index], weight)
             mine = batch.target[batch.tokens.image_index == index]
-            chosen = choose_objects(target, one, seed=0, epoch=epoch, at_most=CONFIG.max_prompts)
-            assert len(mine) == len(chosen) > 0
+            whole = visible(dataset.target(plain)).ids
+            dealt = choose_objects(whole, plain.key, seed=0, epoch=epoch, at_most=CONFIG.max_prompts)
+            assert len(mine) == len({whole[number] for number in dealt} & set(target.ids))
             assert all(any(np.array_equal(one, each) for each in soft) for one in mine)
             for number in range(first, first + len(mine)):  # a point lies on its mask, a box around it
                 x, y = np.floor(batch.tokens.coords[number, 0] * viewed.spec.low_res / viewed.spec.size).astype(int)
@@ -78,6 +80,31 @@ def test_a_batch_is_made_of_the_views_of_its_epoch(dataset, viewed: EmbeddingCac
                     assert batch.target[number, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].max() > 0
             first += len(mine)
     assert seen == {0, 1, 2}
+
+
+def test_every_object_that_its_views_show_takes_part_once_before_any_does_again(
+    dataset, viewed: EmbeddingCache, views: EpochViews, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dealt out are the image's objects, whichever view an epoch shows."""
+    asked: list[str] = []
+
+    def spy(regime: Any, target: Any, sample: Any, frame: Any, objects: Any, **options: Any) -> Any:
+        asked.extend(target.ids[number] for number in objects)
+        return training_prompts(regime, target, sample, frame, objects, **options)
+
+    monkeypatch.setattr(batches, "training_prompts", spy)
+    several = [one for one in dataset.of("train", state="labelled") if len(visible(dataset.target(one)).ids) > 1]
+    assert len(several) > 3
+    for sample in several:
+        whole = visible(dataset.target(sample)).ids
+        config = CONFIG.replace(max_prompts=-(-len(whole) // 2))  # all in two epochs
+        shown = [views.shown([sample], epoch=epoch) for epoch in (1, 2)]
+        asked.clear()
+        for epoch, one in enumerate(shown, start=1):
+            make_batch(dataset, one, viewed.read, config, viewed.spec, epoch=epoch)
+        in_both = set.intersection(*(set(visible(shown_target(dataset, one[0])).ids) for one in shown))
+        assert len(asked) == len(set(asked))
+        assert in_both <= set(asked) <= set(whole)
 
 
 def test_a_batch_of_another_image_frame_would_not_fit(dataset, viewed: EmbeddingCache, views: EpochViews) -> None:

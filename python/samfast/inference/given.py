@@ -78,9 +78,11 @@ def read_given(path: str | Path) -> Given:
     path = Path(path).expanduser()
     try:
         stat = path.stat()
+        return _read(path, stat.st_mtime_ns, stat.st_size)
     except OSError as error:
-        raise ConfigError(f"the prompts cannot be read: {error.strerror}", where=path) from None
-    return _read(path, stat.st_mtime_ns, stat.st_size)
+        raise ConfigError(
+            f"the prompts cannot be read: {error.strerror}", where=path, fix="csv:PATH of a CSV or JSON file"
+        ) from None
 
 
 def names_of(sample: Sample) -> tuple[str, ...]:

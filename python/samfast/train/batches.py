@@ -116,7 +116,7 @@ def make_batch(
     frames = [spec.frame(*shown_size(sample)) for sample in samples]
     for index, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
         target = regime.askable(visible(shown_target(dataset, sample)), sample)
-        objects = choose_objects(target, sample, seed=config.seed, epoch=epoch, at_most=config.max_prompts)
+        objects = _dealt(dataset, sample, target, seed=config.seed, epoch=epoch, at_most=config.max_prompts)
         soft, weight = soft_targets(target.masks[objects], target.ignore, grid.frame(*shown_size(sample)))
         weights.append(weight)
         if len(objects) == 0:
@@ -165,6 +165,15 @@ def _class_batch(
         click_keys=np.zeros((images, 0), np.uint64),
         adds_click=np.zeros((images, 0), bool),
     )
+
+
+def _dealt(dataset: Dataset, sample: Sample, target: Target, **deal: int) -> NDArray[np.int64]:
+    """Indices of the shown objects that an epoch deals out: whatever the view, those of the plain image are dealt."""
+    if not isinstance(sample, PlacedSample):
+        return choose_objects(target.ids, sample.key, **deal)
+    whole = visible(dataset.target(sample)).ids
+    dealt = {whole[index] for index in choose_objects(whole, sample.image_key, **deal)}
+    return np.array([index for index, shown in enumerate(target.ids) if shown in dealt], np.int64)
 
 
 def shown_size(sample: Sample) -> tuple[int, int]:

@@ -49,7 +49,7 @@ class Regime:
     Attributes:
         name: what it is called.
         alternatives: the kinds of the first prompt, each equally likely.
-        kinds: the evaluation prompts it is validated with: the same without noise.
+        kinds: the evaluation prompts it is validated with, drawn once: the same, but for ``box``, which has no noise.
         corrections: how often an answer is asked for again.
         is_sam: whether one of the corrections but the last, and the last, add no click.
     """
@@ -118,6 +118,12 @@ def get_regime(name: str) -> Regime:
         return Regime(name, first.alternatives, first.kinds, corrections=asked - 1, is_sam=name == "sam")
     if name.startswith(GIVEN):
         return Regime(name, (prompt_kind(name),), (name,))
+    if GIVEN in name:
+        raise ConfigError(
+            f"{name!r} joins the prompts of a file with others: they are a regime of their own",
+            where="regime",
+            fix=f"{GIVEN}PATH alone; or write all prompts to the file",
+        )
     drawn = ["&".join(NOISE.get(term, term) for term in kind.split("&")) for kind in name.split("+")]
     try:
         alternatives = tuple(prompt_kind(kind) for kind in drawn)
@@ -130,22 +136,22 @@ def get_regime(name: str) -> Regime:
     return Regime(name, alternatives, tuple(dict.fromkeys(re.sub(r"box~\d+%", "box", kind) for kind in drawn)))
 
 
-def choose_objects(target: Target, sample: Sample, *, seed: int, epoch: int, at_most: int) -> NDArray[np.int64]:
-    """The objects of an image that take part in an epoch, in the target's order.
+def choose_objects(ids: Sequence[str], image_key: str, *, seed: int, epoch: int, at_most: int) -> NDArray[np.int64]:
+    """The objects of an image that take part in an epoch: rising indices into ``ids``.
 
     They are shuffled, and dealt out over as few epochs as can take them all; then they are shuffled again. Which they
     are depends on (seed, epoch, image, annotations) alone.
 
     Args:
-        target: of the image.
-        sample: the image.
+        ids: annotation ids of all objects that are to take part in turn.
+        image_key: row key of the plain image.
         seed: of the run.
         epoch: of the run, counted from 1.
         at_most: objects of an epoch.
     """
-    shares = -(-len(target.ids) // at_most) or 1
+    shares = -(-len(ids) // at_most) or 1
     turn, share = divmod(epoch - 1, shares)
-    order = np.argsort(draw_keys(seed, sample.key, target.ids, epoch=turn, draw=_CHOICE), kind="stable")
+    order = np.argsort(draw_keys(seed, image_key, ids, epoch=turn, draw=_CHOICE), kind="stable")
     return np.sort(np.array_split(order, shares)[share])
 
 

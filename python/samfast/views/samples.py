@@ -36,9 +36,11 @@ class PlacedSample(Sample):
     """A view of a sample that was made; ``key`` is the view's row key, all else is the image's.
 
     Attributes:
+        image_key: row key of the plain image.
         placement: where the view shows the image.
     """
 
+    image_key: str
     placement: Placement
 
 
@@ -92,7 +94,7 @@ class Views:
 
 def placed_sample(sample: Sample, key: str, placement: Placement) -> PlacedSample:
     """A sample as the view in row ``key`` shows it."""
-    return PlacedSample(**_fields(sample, key), placement=placement)
+    return PlacedSample(**_fields(sample, key), image_key=sample.key, placement=placement)
 
 
 def _fields(sample: Sample, key: str) -> dict[str, Any]:
