@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +27,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def write_scenes(root: Path, *, ignore_border: int = 0) -> Path:
-    """Nine images with binary masks, in given sets; ``ignore_border`` columns at the left of each mask are 255."""
+def write_scenes(root: Path, *, ignore_border: int = 0, sets: Mapping[str, range] = SPLITS) -> Path:
+    """Images with binary masks, in given sets; ``ignore_border`` columns at the left of each mask are 255."""
     (root / "images").mkdir(parents=True)
     (root / "masks").mkdir()
     splits: dict[str, list[str]] = {}
-    for split, numbers in SPLITS.items():
+    for split, numbers in sets.items():
         splits[split] = [f"images/{number:02}.png" for number in numbers]
         for number in numbers:
             image, labels = shape_scene(5, number, size=SIZES[number % len(SIZES)])
@@ -53,6 +53,12 @@ def sam() -> Sam:
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scenes(tmp_path_factory.mktemp("data") / "scenes")
+
+
+@pytest.fixture(scope="session")
+def many_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a val set that a tuned decoder can be told from another on."""
+    return write_scenes(tmp_path_factory.mktemp("data") / "many", sets={"train": range(6), "val": range(6, 36)})
 
 
 @pytest.fixture(scope="session")
