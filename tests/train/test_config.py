@@ -12,7 +12,7 @@ from samfast.models.architecture import MODEL_NAMES
 from samfast.train.config import TrainConfig
 from samfast.train.objective import Objective
 from samfast.train.recipes import RECIPES
-from samfast.train.schedules import Step
+from samfast.train.schedules import Cosine, Step
 
 
 def test_flood_study_is_the_study() -> None:
@@ -81,6 +81,36 @@ def test_an_error_names_the_field_the_value_and_what_is_allowed(field: str, valu
     assert caught.value.where == field
     named = value[-1] if isinstance(value, tuple) and value else value
     assert repr(named) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "where"),
+    [
+        ("regime", 5, "regime"),
+        ("regime", ["box"], "regime"),
+        ("device", 0, "device"),
+        ("augment", ["light"], "augment"),
+        ("balance", {"image": 1}, "balance"),
+        ("recipe", 1, "recipe"),
+        ("schedule", 5, "schedule"),
+        ("schedule", {"kind": ["step"]}, "schedule"),
+        ("schedule", {"kind": "milestones", "milestones": 5}, "schedule.milestones"),
+        ("schedule", {"kind": "milestones", "milestones": ["a"]}, "schedule.milestones"),
+        ("schedule", {"kind": "cosine", "warmup_epochs": float("nan")}, "schedule.warmup_epochs"),
+        ("schedule", Cosine(warmup_epochs=float("inf")), "schedule.warmup_epochs"),
+        ("schedule", {"kind": "plateau", "threshold": float("nan")}, "schedule.threshold"),
+        ("schedule", {"kind": "plateau", "patience": float("inf")}, "schedule.patience"),
+        ("schedule", {"kind": "step", "gamma": [0.5]}, "schedule.gamma"),
+        ("loss", ["bce+dice"], "loss"),
+        ("loss", {"name": ["bce+dice"]}, "loss"),
+        ("loss", 5, "loss"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_told_by_its_name(field: str, value: object, where: str) -> None:
+    settings = TrainConfig.make().to_dict()
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig.from_dict({**settings, field: value})
+    assert caught.value.where == where
 
 
 def test_fp16_is_refused_with_its_reason() -> None:

@@ -124,6 +124,9 @@ class TrainConfig:
     strategy: str = "ddp"
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.type == "str" and not isinstance(getattr(self, field.name), str):
+                raise ConfigError(f"{field.name}={getattr(self, field.name)!r} is no text", where=field.name)
         _one_of("model", self.model, MODEL_NAMES)
         regime = get_regime(self.regime)
         if regime.given is not None and self.views > 1:

@@ -59,7 +59,7 @@ def to_objective(value: Any) -> Objective:
         return value
     table = {"name": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {"name": value}
     name = table.pop("name", None)
-    if name is not None and name not in OBJECTIVES:
+    if name is not None and (not isinstance(name, str) or name not in OBJECTIVES):
         raise ConfigError(f"{name!r} is no loss", where="loss", fix=f"choose from {', '.join(OBJECTIVES)}")
     known = [field.name for field in fields(Objective)]
     if unknown := sorted(set(table) - set(known)):

@@ -171,12 +171,12 @@ def to_schedule(value: Any) -> Schedule:
         ConfigError: there is no such schedule, or it has no such field.
     """
     if isinstance(value, Schedule):
-        return value
+        value = schedule_table(value)
     table: dict[str, Any] = (
         {"kind": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}
     )
     kind = table.pop("kind", None)
-    if kind not in SCHEDULES:
+    if not isinstance(kind, str) or kind not in SCHEDULES:
         raise ConfigError(f"{value!r} is no schedule", where="schedule", fix=f"choose from {', '.join(SCHEDULES)}")
     known = {field.name for field in fields(SCHEDULES[kind])}
     if unknown := sorted(set(table) - known):
@@ -186,10 +186,16 @@ def to_schedule(value: Any) -> Schedule:
             fix=choices(unknown[0], sorted(known)),
         )
     for name, given in table.items():
-        for number in given if name == "milestones" and isinstance(given, list | tuple) else [given]:
-            if isinstance(number, bool) or not isinstance(number, int | float):
-                raise ConfigError(f"{name}={given!r}: this takes a number", where=f"schedule.{name}")
+        is_list = name == "milestones"
+        numbers = given if is_list and isinstance(given, list | tuple) else [given]
+        if isinstance(given, list | tuple) != is_list or not all(_is_number(number) for number in numbers):
+            what = "numbers, as in [4, 6]" if is_list else "a finite number"
+            raise ConfigError(f"{name}={given!r}: this takes {what}", where=f"schedule.{name}")
     return SCHEDULES[kind](**table)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def schedule_table(schedule: Schedule) -> dict[str, Any]:
