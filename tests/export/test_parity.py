@@ -100,7 +100,7 @@ FAULTS: dict[str, dict[str, Callable]] = {
     "background taken for foreground": {"tokens": lambda t: replace(t, labels=np.where(t.labels == 0, 1, t.labels))},
     "masks ignored": {"tokens": lambda t: replace(t, has_mask=np.zeros_like(t.has_mask))},
     "empty masks read": {"tokens": lambda t: replace(t, has_mask=np.ones_like(t.has_mask))},
-    "masks mirrored": {"tokens": lambda t: replace(t, mask=t.mask[..., ::-1].copy())},
+    "masks mirrored": {"tokens": lambda t: t if t.mask is None else replace(t, mask=t.mask[..., ::-1].copy())},
 }
 
 

@@ -74,7 +74,7 @@ def test_it_is_asked_by_the_pad_token_alone() -> None:
     assert tokens.labels.tolist() == [[-1]]
     assert tokens.has_mask.tolist() == [0]
     assert (len(found.masks), found.scores.tolist(), found.tokens.tolist(), len(found.prompts)) == (1, [0.5], [0], 0)
-    assert class_tokens(3, SPEC).image_index.tolist() == [0, 1, 2]
+    assert class_tokens(3).image_index.tolist() == [0, 1, 2]
 
 
 def test_each_model_is_asked_in_its_own_way() -> None:

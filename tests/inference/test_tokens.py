@@ -53,6 +53,20 @@ def test_a_mask_alone_has_no_tokens() -> None:
     np.testing.assert_array_equal(tokens.mask[0, 0], logits[0])
 
 
+def test_masks_are_laid_out_where_there_are_some() -> None:
+    logits = np.full((3, 128, 128), np.nan, np.float32)
+    logits[1] = 7
+    tokens = tokenize(prompts([[]] * 3, [[]] * 3, [[1, 2, 3, 4]] * 3, mask_logits=logits), [SPEC.frame(256, 256)])
+    assert tokens.mask is not None
+    assert tokens.mask.shape == (3, 1, 128, 128)
+    assert tokens.mask.mean((1, 2, 3)).tolist() == [0, 7, 0]
+    assert tokens[2:].mask is None
+    assert tokens[1:].mask is not None
+    for none in (None, np.full((3, 128, 128), np.nan, np.float32)):
+        without = prompts([[]] * 3, [[]] * 3, [[1, 2, 3, 4]] * 3, mask_logits=none)
+        assert tokenize(without, [SPEC.frame(256, 256)]).mask is None
+
+
 def test_parts_of_a_batch() -> None:
     tokens = tokenize(prompts([[[1, 1]]] * 5, [[1]] * 5, [NO_BOX] * 5), [SPEC.frame(10, 10)])
     assert len(tokens[2:4].labels) == 2

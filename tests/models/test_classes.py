@@ -18,7 +18,7 @@ TOLERANCE = 1e-5
 
 
 def asked(sam: Sam, images: int) -> dict[str, torch.Tensor]:
-    tokens = class_tokens(images, sam.spec)
+    tokens = class_tokens(images)
     return {name: torch.from_numpy(getattr(tokens, name)) for name in ("image_index", "coords", "labels")}
 
 

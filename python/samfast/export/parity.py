@@ -116,9 +116,9 @@ def measure_parity(torch_model: TorchSegmenter, graphs: Graphs) -> Parity:
     same, pixels, num_prompts = 0, 0, 0
     for chosen, prompts in _cases([labels for _, labels in images]):
         frames = tuple(embedding.frames[image] for image in chosen)
-        asked = _with_masks(tokenize(prompts, frames))
+        asked = _with_masks(tokenize(prompts, frames), spec.low_res)
         if torch_model.contract.classes:  # and nothing else is ever asked of it
-            asked = [class_tokens(len(chosen), spec)]
+            asked = [class_tokens(len(chosen))]
         for tokens in asked:
             expected = torch_model.decode(Embedding({EMBEDDINGS: ours[chosen]}, frames), tokens)
             found = graphs.decode(theirs[chosen], tokens)
@@ -178,13 +178,13 @@ def _draw(
     return Prompts(image_index, coords, kinds, boxes)
 
 
-def _with_masks(tokens: Tokens) -> Iterable[Tokens]:
+def _with_masks(tokens: Tokens, side: int) -> Iterable[Tokens]:
     """The prompts without mask prompts, and with one on every second of them."""
     yield tokens
-    side = tokens.mask.shape[-1]
+    count = len(tokens.image_index)
     ramp = np.linspace(-8, 8, side, dtype=np.float32)
-    mask = np.broadcast_to(ramp + np.abs(ramp[:, None]) - 4, tokens.mask.shape).copy()
-    yield replace(tokens, mask=mask, has_mask=(np.arange(len(mask)) % 2 == 0).astype(np.float32))
+    mask = np.tile(ramp + np.abs(ramp[:, None]) - 4, (count, 1, 1, 1))
+    yield replace(tokens, mask=mask, has_mask=(np.arange(count) % 2 == 0).astype(np.float32))
 
 
 def _difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:

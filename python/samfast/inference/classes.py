@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from samfast.data.types import Target
 from samfast.errors import ConfigError
-from samfast.frames import Frame, PreprocessSpec
+from samfast.frames import Frame
 from samfast.inference.contract import shortened
 from samfast.inference.segmenter import Embedding, Prediction, Segmenter, require_one_image
 from samfast.inference.tokens import NOT_A_POINT, Tokens
@@ -18,13 +18,13 @@ from samfast.metrics import scores
 from samfast.prompts import point_prompts
 
 
-def class_tokens(images: int, spec: PreprocessSpec) -> Tokens:
+def class_tokens(images: int) -> Tokens:
     """What a decoder is asked, once of each image, where there are no prompts: SAM's pad token alone, and no mask."""
     return Tokens(
         image_index=np.arange(images),
         coords=np.zeros((images, 1, 2), np.float32),
         labels=np.full((images, 1), NOT_A_POINT, np.int64),
-        mask=np.zeros((images, 1, spec.low_res, spec.low_res), np.float32),
+        mask=None,
         has_mask=np.zeros(images, np.float32),
     )
 
@@ -45,7 +45,7 @@ def segment_classes(segmenter: Segmenter, embedding: Embedding) -> Prediction:
     """
     segmenter.contract.require_classes(segmenter.name)
     frame = require_one_image(embedding)
-    logits, ious = segmenter.decode(embedding, class_tokens(1, frame.spec))
+    logits, ious = segmenter.decode(embedding, class_tokens(1))
     low_res = logits[0]
     masks = Masks.from_logits(low_res, frame) if segmenter.contract.multilabel else best_classes(low_res, frame)
     nothing = point_prompts(np.zeros((0, 0, 2)))

@@ -25,20 +25,20 @@ class Tokens:
         image_index: ``(P,)`` int64.
         coords: ``(P, M, 2)`` float32 (x, y), model frame, pixel indices (the model adds its own half pixel).
         labels: ``(P, M)`` int64: 1, 0 points; 2, 3 box corners; -1 SAM's pad token; -10 nothing, masked out.
-        mask: ``(P, 1, low_res, low_res)`` float32 logits; zeros where there is none.
+        mask: ``(P, 1, low_res, low_res)`` float32 logits, zeros where a prompt has none; None where none has one.
         has_mask: ``(P,)`` float32, 1 where ``mask`` is a prompt.
     """
 
     image_index: NDArray[np.int64]
     coords: NDArray[np.float32]
     labels: NDArray[np.int64]
-    mask: NDArray[np.float32]
+    mask: NDArray[np.float32] | None
     has_mask: NDArray[np.float32]
 
     def __getitem__(self, part: slice) -> Tokens:
-        return Tokens(
-            self.image_index[part], self.coords[part], self.labels[part], self.mask[part], self.has_mask[part]
-        )
+        has_mask = self.has_mask[part]
+        mask = self.mask[part] if self.mask is not None and has_mask.any() else None
+        return Tokens(self.image_index[part], self.coords[part], self.labels[part], mask, has_mask)
 
 
 def tokenize(prompts: Prompts, frames: Sequence[Frame]) -> Tokens:
@@ -53,7 +53,6 @@ def tokenize(prompts: Prompts, frames: Sequence[Frame]) -> Tokens:
         frames: of the images that ``prompts.image_index`` counts.
     """
     num_prompts, num_points = prompts.labels.shape
-    low_res = frames[0].spec.low_res
     coords = np.zeros((num_prompts, num_points + 2, 2), np.float32)
     labels = np.full((num_prompts, num_points + 2), PADDING, np.int64)
     labels[:, :num_points] = prompts.labels
@@ -68,7 +67,7 @@ def tokenize(prompts: Prompts, frames: Sequence[Frame]) -> Tokens:
     coords[(labels == PADDING) | (labels == NOT_A_POINT)] = 0.0
     if not has_box.any():
         coords, labels = coords[:, :-1], labels[:, :-1]
-    mask = np.zeros((num_prompts, 1, low_res, low_res), np.float32)
-    if prompts.mask_logits is not None:
-        mask[prompts.has_mask, 0] = prompts.mask_logits[prompts.has_mask]
-    return Tokens(prompts.image_index, coords, labels, mask, prompts.has_mask.astype(np.float32))
+    mask, has_mask = None, prompts.has_mask
+    if prompts.mask_logits is not None and has_mask.any():
+        mask = np.where(has_mask[:, None, None], prompts.mask_logits, np.float32(0))[:, None]
+    return Tokens(prompts.image_index, coords, labels, mask, has_mask.astype(np.float32))

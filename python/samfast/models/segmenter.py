@@ -92,14 +92,13 @@ class TorchSegmenter:
         Returns:
             ``(P, 4, low_res, low_res)`` logits and ``(P, 4)`` predicted IoU, float32.
         """
-        has_mask = bool(tokens.has_mask.any())
         logits, ious = self.sam.decode(
             **{name: as_float32(self._tensor(values)) for name, values in embedding.features.items()},
             image_index=self._tensor(tokens.image_index),
             coords=self._tensor(tokens.coords),
             labels=self._tensor(tokens.labels),
-            mask=self._tensor(tokens.mask) if has_mask else None,
-            has_mask=self._tensor(tokens.has_mask) if has_mask else None,
+            mask=None if tokens.mask is None else self._tensor(tokens.mask),
+            has_mask=None if tokens.mask is None else self._tensor(tokens.has_mask),
         )
         return logits.float().cpu().numpy(), ious.float().cpu().numpy()
 

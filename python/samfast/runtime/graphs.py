@@ -51,6 +51,8 @@ class Graphs:
         self._folder = folder
         self._options: dict[str, Any] = {"threads": threads, "keeps_memory": keeps_memory}
         self._decoder = open_session(folder / DECODER_FILE, device=device, **self._options)
+        (mask,) = (each for each in self._decoder.get_inputs() if each.name == DECODER_INPUTS[4])
+        self._mask_shape = tuple(mask.shape[1:])
         self.device: Device = "cuda" if session_device(self._decoder) == "cuda" else "cpu"
 
     @cached_property
@@ -70,12 +72,15 @@ class Graphs:
         self, embeddings: NDArray[np.floating], tokens: Tokens
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """:data:`DECODER_INPUTS` to :data:`DECODER_OUTPUTS`; the embeddings may be of any float type."""
+        mask = tokens.mask
+        if mask is None:
+            mask = np.zeros((len(tokens.image_index), *self._mask_shape), np.float32)
         values = (
             np.asarray(embeddings, np.float32),
             tokens.image_index,
             tokens.coords,
             tokens.labels,
-            np.asarray(tokens.mask, np.float32),
+            np.asarray(mask, np.float32),
             tokens.has_mask,
         )
         feed = {name: np.ascontiguousarray(value) for name, value in zip(DECODER_INPUTS, values, strict=True)}

@@ -156,7 +156,7 @@ def _class_batch(
     images = len(samples)
     return Batch(
         features=read(samples),
-        tokens=class_tokens(images, spec),
+        tokens=class_tokens(images),
         target=np.stack(targets),
         weight=np.stack(weights),
         share=np.ones(images, np.float32),

@@ -249,8 +249,8 @@ class Trainer:
             image_index=self._tensor(tokens.image_index),
             coords=self._tensor(tokens.coords),
             labels=self._tensor(tokens.labels),
-            mask=self._tensor(tokens.mask) if tokens.has_mask.any() else None,
-            has_mask=self._tensor(tokens.has_mask) if tokens.has_mask.any() else None,
+            mask=None if tokens.mask is None else self._tensor(tokens.mask),
+            has_mask=None if tokens.mask is None else self._tensor(tokens.has_mask),
         )
         target, weight = self._tensor(batch.target[part]), weight[asked.image_index]
         is_one_point = self._tensor(batch.is_one_point[part])
