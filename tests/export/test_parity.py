@@ -40,6 +40,8 @@ def _remembered(method: Callable) -> Callable:
 
 
 def _bytes(value: Any) -> Any:
+    if value is None:
+        return None
     if isinstance(value, list):
         return tuple(_bytes(entry) for entry in value)
     if isinstance(value, np.ndarray):

@@ -7,14 +7,23 @@ from typing import Any
 
 from samfast.export.source import Source
 from samfast.inference.prompt_kinds import label_of
+from samfast.models.architecture import OFFICIAL_FILES
 
+HUB_NAMES = {
+    OFFICIAL_FILES["vit_b"]: "facebook/sam-vit-base",
+    OFFICIAL_FILES["vit_l"]: "facebook/sam-vit-large",
+    OFFICIAL_FILES["vit_h"]: "facebook/sam-vit-huge",
+}
+"""What the hub calls the models in the official checkpoints."""
+LICENSE = "apache-2.0"
+"""Of the official checkpoints and of ``tiny``."""
 SPLIT_ORIGINS = {"given": "in the sets that the data came with", "automatic": "split automatically"}
 
 
 def model_card(source: Source) -> str:
     """Markdown with the front matter that the Hugging Face hub reads."""
     lines = ["---", "library_name: transformers", "pipeline_tag: mask-generation", "tags: [segment-anything, samfast]"]
-    lines += ["---", "", f"# {source.out.name}", ""]
+    lines += [*_origin(source), "---", "", f"# {source.out.name}", ""]
     if source.run is None:
         return "\n".join([*lines, f"The base model `{source.sam.name}`.", ""])
     run, config = source.run, source.run["config"]
@@ -27,8 +36,8 @@ def model_card(source: Source) -> str:
         f"* **Data**: {run['target_kind']} masks of {', '.join(source.classes) or 'objects'};"
         f" images {_sets(source.images)}, {SPLIT_ORIGINS[run['split_origin']]}",
         f"* **Annotations**: SHA-256 `{run['annotation_hash']}`",
-        f"* **Recipe**: `{config['recipe']}`, lr {config['lr']:g}, {length}, seed {config['seed']};"
-        f" epoch {run['epoch']} was the best on the validation set",
+        f"* **Recipe**: `{config['recipe']}`, lr {config['lr']:g}, {length} planned, seed {config['seed']};"
+        f" ended after epoch {source.metrics[-1]['epoch']}; epoch {run['epoch']} was the best on the validation set",
         "",
         "| validation | before | after |",
         "| --- | --: | --: |",
@@ -46,6 +55,16 @@ def model_card(source: Source) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _origin(source: Source) -> list[str]:
+    """What the front matter says of the base of a fine-tune; nothing where it is a checkpoint of someone's own."""
+    if source.run is None:
+        return []
+    if source.run["checkpoint"] is None:  # tiny, which is on no hub
+        return [f"license: {LICENSE}"]
+    base = HUB_NAMES.get(source.run["checkpoint"])
+    return [] if base is None else [f"license: {LICENSE}", f"base_model: {base}"]
 
 
 def _test_table(report: dict[str, Any] | None) -> list[str]:

@@ -80,7 +80,7 @@ def open_source(model: Run | Sam | str | Path, checkpoint: str | Path | None) ->
     if isinstance(model, str) and model in MODEL_NAMES:
         return Source(load_model(model, checkpoint=checkpoint), OutputContract(), Path(model))
     run = model if isinstance(model, Run) else _open_run(model)
-    dataset = run.dataset_info
+    dataset, checkpoint_file = run.dataset_info, run.record["encoder"]["checkpoint"]
     return Source(
         sam=run.sam(checkpoint=checkpoint),
         contract=run.contract,
@@ -90,6 +90,7 @@ def open_source(model: Run | Sam | str | Path, checkpoint: str | Path | None) ->
             "name": run.name,
             "epoch": run.selected_epoch,
             "config": run.record["config"],
+            "checkpoint": None if checkpoint_file is None else Path(checkpoint_file).name,
             "annotation_hash": dataset["annotation_hash"],
             "target_kind": dataset["target_kind"],
             "split_origin": dataset["split_origin"],
