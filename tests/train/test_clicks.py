@@ -256,3 +256,14 @@ def test_training_on_clicks_lowers_their_loss(dataset, cache, samples, config) -
             step += 1
     assert means["loss"] == pytest.approx(means["loss_bce"] + means["loss_dice"] + means["loss_iou"], rel=1e-5)
     assert trainer.losses(judged).mean() < 0.95 * before
+
+
+def test_no_click_takes_an_object_smaller_than_any_cell_for_background() -> None:
+    target, weight = torch.zeros(2, 8, 8), torch.ones(2, 8, 8)
+    target[:, 3, 5], target[:, 3, 6] = 0.4, 0.2
+    logits = torch.full((2, 8, 8), -1.0)
+    logits[0, 3, 5] = 1  # right; the other misses it
+    for key in range(5):
+        cells, labels = next_click(logits, target, weight, torch.full((2,), key))
+        assert cells.tolist() == [[5, 3], [5, 3]]
+        assert labels.tolist() == [1, 1]

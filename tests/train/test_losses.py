@@ -155,3 +155,16 @@ def test_nothing_to_judge_is_finite(case) -> None:
     assert losses.total.isfinite().all()
     case["predicted_iou"][1] = 1
     assert prompt_losses(OBJECTIVES["bce+dice"], **tensors(case)).parts["iou"][1] == 0  # empty, and shown as empty
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_mask_smaller_than_any_cell_is_not_an_empty_one(dtype) -> None:
+    target = torch.zeros(3, L, L, dtype=dtype)
+    target[:2, 2, 3], target[:2, 2, 4] = 0.4, 0.1
+    logits = torch.full((3, 4, L, L), -5.0, dtype=dtype)
+    logits[0, :, 2, 3] = 5  # right; the second shows nothing, the third too, of nothing
+    given = {"logits": logits, "target": target, "weight": torch.ones_like(target)}
+    for scores, expected in ((1.0, [0, 1, 0]), (0.0, [1, 0, 1])):
+        predicted = torch.full((3, 4), scores, dtype=dtype)
+        losses = prompt_losses(OBJECTIVES["bce+dice"], **given, predicted_iou=predicted, is_one_point=torch.ones(3) > 0)
+        assert losses.parts["iou"].tolist() == expected

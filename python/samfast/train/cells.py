@@ -29,7 +29,7 @@ class Sums(NamedTuple):
         shown: of the sigmoid of the logits.
         true: of the targets.
         shared: of their product.
-        both: of the cells with logits above 0 and targets of 0.5 or more; no gradient.
+        both: of the cells with logits above 0 that are of the mask, see :func:`is_of_mask`; no gradient.
         either: of the cells with one of them; no gradient.
     """
 
@@ -76,7 +76,7 @@ def plain_sums(logits: Tensor, target: Tensor, weight: Tensor, objective: Object
         missed = probability + target - 2 * probability * target  # 1 - p of what is true
         balance = objective.alpha * target + (1 - objective.alpha) * (1 - target)
         focal = balance * missed.pow(objective.gamma) * entropy
-    is_shown, is_true = logits.detach() > 0, target >= 0.5
+    is_shown, is_true = logits.detach() > 0, is_of_mask(target)
     cells = Sums(
         counted=torch.ones_like(weight),
         entropy=entropy,
@@ -88,6 +88,15 @@ def plain_sums(logits: Tensor, target: Tensor, weight: Tensor, objective: Object
         either=is_shown | is_true,
     )
     return Sums(*((values * weight).sum((-2, -1)) for values in cells))
+
+
+def is_of_mask(target: Tensor) -> Tensor:
+    """Which cells are those of the mask: the ones it fills by half, or its fullest ones if there are none; ``(..., L, L)``.
+
+    So a mask that is smaller than any cell is not taken for an empty one.
+    """
+    fullest = target.amax((-2, -1), keepdim=True)
+    return target >= fullest.clamp(torch.finfo(target.dtype).tiny, 0.5)
 
 
 class _Kernel(torch.autograd.Function):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from samfast.train.cells import cell_sums
+from samfast.train.cells import cell_sums, is_of_mask
 from samfast.train.loss_frame import upscaled
 from samfast.train.losses import Losses, dice, iou, mean, weighted_parts
 from samfast.train.objective import Objective
@@ -67,7 +67,7 @@ def _shared_out(
         sums = [maps.sum((-2, -1)) for maps in (shares, shares * target, target * cells)]
         found["dice"] = objective.dice * dice(*sums).mean(1)
     if objective.iou:
-        leads, is_true = _leads(logits) > 0, target >= 0.5
+        leads, is_true = _leads(logits) > 0, is_of_mask(target)
         both, either = ((maps * cells).sum((-2, -1)) for maps in (leads & is_true, leads | is_true))
         found["iou"] = objective.iou * ((predicted_iou - iou(both, either)) ** 2).mean(1)
     return found

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from samfast.inference.contract import MULTIMASK, SINGLE
 from samfast.prompts import NEGATIVE, PADDING, POSITIVE
+from samfast.train.cells import is_of_mask
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,7 @@ def answers(logits: Tensor, predicted_iou: Tensor, is_one_point: Tensor, *, best
 def next_click(logits: Tensor, target: Tensor, weight: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     """Draw a cell of each answer's error region, all of them equally likely.
 
-    Where nothing is wrong, it is a cell of the object: one where the target is 0.5 or more, or its fullest ones if it
-    fills no cell by half.
+    Where nothing is wrong, it is a cell of the object.
 
     Args:
         logits: ``(P, L, L)`` of the answers.
@@ -89,14 +89,13 @@ def next_click(logits: Tensor, target: Tensor, weight: Tensor, keys: Tensor) -> 
     Returns:
         ``(P, 2)`` int64 cells (x, y), and ``(P,)`` int64 labels: 1 on the object, 0 beside it.
     """
-    true = target >= 0.5
+    true = is_of_mask(target)
     wrong = ((logits > 0) != true) & (weight > 0)
     is_right = ~wrong.flatten(1).any(1)  # (P,)
-    inside = target >= target.flatten(1).amax(1).clamp(max=0.5)[:, None, None]
-    candidates = torch.where(is_right[:, None, None], inside, wrong).flatten(1)  # (P, L * L)
+    candidates = torch.where(is_right[:, None, None], true, wrong).flatten(1)  # (P, L * L)
     seen = candidates.cumsum(1, dtype=torch.int32)
     number = keys % seen[:, -1].clamp(min=1) + 1
     cell = torch.searchsorted(seen, number[:, None].to(torch.int32))  # the first with that many candidates up to it
-    on_object = is_right | true.flatten(1).gather(1, cell)[:, 0]
+    on_object = true.flatten(1).gather(1, cell)[:, 0]
     side = logits.shape[-1]
     return torch.cat([cell % side, cell // side], dim=1), torch.where(on_object, POSITIVE, NEGATIVE)

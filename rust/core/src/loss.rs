@@ -17,7 +17,8 @@ type Block = [f32; BLOCK];
 const STEPS: usize = 2;
 
 /// Sums over the cells of a map, each cell times its weight w, where x is its logit, p the sigmoid of it and t its
-/// target: 1; the cross-entropy of x and t; its focal loss; p; t; p t; whether x > 0 and t >= 0.5; whether either is.
+/// target: 1; the cross-entropy of x and t; its focal loss; p; t; p t; whether x > 0 and the cell is of the mask; whether
+/// either is. A cell is of the mask if t >= 0.5, or of one that fills none by half, if none is fuller.
 pub const SUMS: usize = 8;
 /// The sums a gradient is taken of: of cross-entropy, focal loss, p and p t.
 pub const MOVING: usize = 4;
@@ -360,6 +361,7 @@ impl<F: Focus> Kernel for Sum<'_, F> {
         let Self { map, lines, focus, out } = self;
         lines.start(map.taps.len())?;
         let (background, more) = focus.balance();
+        let level = level(map.target);
         let mut total = [[0.0f64; BLOCK]; SUMS];
         let mut pace = Pace::default();
         for y in 0..map.taps.len() {
@@ -371,7 +373,7 @@ impl<F: Focus> Kernel for Sum<'_, F> {
                     let (x, t, w) = (logits[i], target[i], weight[i]);
                     let cell = Cell::new(x, t);
                     let focal = (background + more * t) * focus.power(cell.missed(t)).0 * cell.entropy;
-                    let (shown, asked) = (x > 0.0, t >= 0.5);
+                    let (shown, asked) = (x > 0.0, t >= level);
                     sums[0][i] += w;
                     sums[1][i] += w * cell.entropy;
                     sums[2][i] += w * focal;
@@ -393,6 +395,32 @@ impl<F: Focus> Kernel for Sum<'_, F> {
         }
         Ok(())
     }
+}
+
+/// The target from which on a cell is of the mask; above 0, so that none is of an empty one.
+#[inline(always)]
+fn level(target: &[f32]) -> f32 {
+    let mut fullest = [f32::MIN_POSITIVE; BLOCK];
+    for part in target.chunks(64 * BLOCK) {
+        let (blocks, rest) = part.as_chunks();
+        for block in blocks.iter().chain(&[filled_up(rest)]) {
+            for i in 0..BLOCK {
+                fullest[i] = if block[i] > fullest[i] { block[i] } else { fullest[i] };
+            }
+        }
+        if fullest.iter().any(|&value| value >= 0.5) {
+            return 0.5;
+        }
+    }
+    fullest.into_iter().fold(f32::MIN_POSITIVE, f32::max)
+}
+
+/// What does not fill a block, and zeros.
+#[inline(always)]
+fn filled_up(rest: &[f32]) -> Block {
+    let mut block = [0.0; BLOCK];
+    block[..rest.len()].copy_from_slice(rest);
+    block
 }
 
 /// The gradient of a map.
@@ -486,6 +514,8 @@ mod tests {
         };
         let of_map = |(map, &owner): (usize, &i64)| {
             let mut sums = [0.0; SUMS];
+            let of_owner = &case.target[owner as usize * side * side..(owner as usize + 1) * side * side];
+            let level = of_owner.iter().fold(f32::MIN_POSITIVE, |most, &t| most.max(t)).min(0.5);
             for (y, x) in (0..side * side).map(|cell| (cell / side, cell % side)) {
                 let ((top, bottom, down), (left, right, along)) = (place(y), place(x));
                 let at = |y: usize, x: usize| f64::from(case.logits[map * low * low + y * low + x]);
@@ -499,7 +529,7 @@ mod tests {
                 let alpha = f64::from(focal.alpha);
                 let balance = alpha * t + (1.0 - alpha) * (1.0 - t);
                 let missed = (p * (1.0 - t) + t * (1.0 - p)).powf(f64::from(focal.gamma));
-                let (shown, asked) = (logit > 0.0, t >= 0.5);
+                let (shown, asked) = (logit > 0.0, t >= f64::from(level));
                 let [both, either] = [shown & asked, shown | asked].map(|is| if is { w } else { 0.0 });
                 let values = [w, w * entropy, w * balance * missed * entropy, w * p, w * t, w * p * t, both, either];
                 for (sum, value) in sums.iter_mut().zip(values) {
@@ -516,8 +546,9 @@ mod tests {
     #[test]
     fn sums_are_those_of_the_definition() {
         for (number, (low, side)) in SIZES.into_iter().enumerate() {
-            for gamma in [2.0, 0.0, 0.5, 3.0] {
-                let (case, focal) = (draw(low, side, number as u64), Focal { alpha: 0.3, gamma });
+            for (gamma, fullest) in [(2.0, 1.0), (0.0, 0.3), (0.5, 0.0), (3.0, 0.6)] {
+                let (mut case, focal) = (draw(low, side, number as u64), Focal { alpha: 0.3, gamma });
+                case.target.iter_mut().for_each(|target| *target *= fullest);
                 let cells = |focal| {
                     Cells::new((&case.logits, low), (&case.target, &case.weight, side), &case.owner, focal).unwrap()
                 };
