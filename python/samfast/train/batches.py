@@ -22,7 +22,7 @@ from samfast.prompts import PADDING, concatenate, point_prompts
 from samfast.train.balance import EVEN, Balance
 from samfast.train.config import TrainConfig
 from samfast.train.regimes import choose_objects, click_keys, get_regime, training_prompts
-from samfast.train.targets import soft_targets, target_spec, visible
+from samfast.train.targets import in_bytes, soft_targets, target_spec, visible
 from samfast.train.world import ALONE, World
 from samfast.views import PlacedSample, view_target
 
@@ -37,8 +37,8 @@ class Batch:
     Attributes:
         features: name to ``(I, ...)`` array.
         tokens: ``P`` prompts, model frame.
-        target: ``(P, T, T)`` float32 in [0, 1], where T is the side of the frame that the loss is taken in; without
-            prompts ``(P, K, T, T)``, all of each of the ``K`` classes.
+        target: ``(P, T, T)`` float32 in [0, 1], where T is the side of the frame that the loss is taken in, or uint8,
+            255ths, in the model frame; without prompts ``(P, K, T, T)``, all of each of the ``K`` classes.
         weight: ``(I, T, T)`` float32 in [0, 1], see :func:`~samfast.train.targets.soft_targets`.
         share: ``(P,)`` float32: how much each prompt's loss counts.
         whole: the sum of it over an update's batches divides the sum over their prompts.
@@ -49,7 +49,7 @@ class Batch:
 
     features: Mapping[str, NDArray[Any]]
     tokens: Tokens
-    target: NDArray[np.float32]
+    target: NDArray[np.float32] | NDArray[np.uint8]
     weight: NDArray[np.float32]
     share: NDArray[np.float32]
     whole: float
@@ -109,7 +109,7 @@ def make_batch(
         return _class_batch(dataset, samples, read, config, spec)
     prompts = [point_prompts(np.zeros((0, 1, 2)))]  # an image may have no object outside the ignored region
     grid = target_spec(spec, config.loss_frame)
-    targets = [np.zeros((0, grid.low_res, grid.low_res), np.float32)]
+    targets = [held(np.zeros((0, grid.low_res, grid.low_res), np.float32), config)]
     keys = [np.zeros((0, regime.corrections), np.uint64)]
     weights: list[NDArray[np.float32]] = []
     counts = [np.zeros(0, np.float32)]
@@ -126,7 +126,7 @@ def make_batch(
         ids = [target.ids[number] for number in objects]
         keys.append(click_keys(sample, ids, corrections=regime.corrections, **draw))
         prompts.append(replace(drawn, image_index=np.full(len(drawn), index, np.int64)))
-        targets += [soft] * config.prompts_per_object
+        targets += [held(soft, config)] * config.prompts_per_object
         counts += [balance.weights(target.select(objects))] * config.prompts_per_object
     asked, drawn_keys, share = concatenate(prompts), np.concatenate(keys), np.concatenate(counts)
     return Batch(
@@ -151,7 +151,7 @@ def _class_batch(
     for sample in samples:
         target = visible(shown_target(dataset, sample))
         soft, weight = soft_targets(class_masks(target, order), target.ignore, grid.frame(*shown_size(sample)))
-        targets.append(soft)
+        targets.append(held(soft, config))
         weights.append(weight)
     images = len(samples)
     return Batch(
@@ -174,6 +174,11 @@ def _dealt(dataset: Dataset, sample: Sample, target: Target, **deal: int) -> NDA
     whole = visible(dataset.target(sample)).ids
     dealt = {whole[index] for index in choose_objects(whole, sample.image_key, **deal)}
     return np.array([index for index, shown in enumerate(target.ids) if shown in dealt], np.int64)
+
+
+def held(target: NDArray[np.float32], config: TrainConfig) -> NDArray[Any]:
+    """Targets as a batch holds them."""
+    return in_bytes(target) if config.loss_frame == "model" else target
 
 
 def shown_size(sample: Sample) -> tuple[int, int]:

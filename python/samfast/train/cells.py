@@ -91,9 +91,9 @@ def plain_sums(logits: Tensor, target: Tensor, weight: Tensor, objective: Object
 
 
 def is_of_mask(target: Tensor) -> Tensor:
-    """Which cells are those of the mask: the ones it fills by half, or its fullest ones if there are none; ``(..., L, L)``.
+    """Which cells are those of the mask: the ones it fills by half, or its fullest ones if there are none.
 
-    So a mask that is smaller than any cell is not taken for an empty one.
+    ``(..., L, L)`` in [0, 1] to bool. So a mask that is smaller than any cell is not taken for an empty one.
     """
     fullest = target.amax((-2, -1), keepdim=True)
     return target >= fullest.clamp(torch.finfo(target.dtype).tiny, 0.5)

@@ -253,6 +253,7 @@ class Trainer:
             has_mask=None if tokens.mask is None else self._tensor(tokens.has_mask),
         )
         target, weight = self._tensor(batch.target[part]), weight[asked.image_index]
+        target = target.float() / 255 if target.dtype == torch.uint8 else target
         is_one_point = self._tensor(batch.is_one_point[part])
         keys = self._tensor((batch.click_keys[part] >> np.uint64(1)).astype(np.int64))  # torch divides int64 alone
         adds_click = self._tensor(batch.adds_click[part])
