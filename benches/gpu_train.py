@@ -24,6 +24,7 @@ from samfast.models.sam import Sam
 from samfast.train.batches import epoch_updates
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
+from samfast.train.targets import LOSS_FRAMES
 
 CASES = {"16 images x 1 prompt": (16, 1), "4 images x 8 prompts": (4, 8), "16 images x 8 prompts": (16, 8)}
 COMPILED = "samfast, decode compiled"
@@ -53,7 +54,8 @@ def main() -> None:
                 steps(task, case, precision)
         if task.kind == "cuda":
             memory(options.model, options.device)
-        loader(task, work, options.images)
+        for frame in LOSS_FRAMES:
+            loader(task, work, options.images, frame)
 
 
 def trainer_of(sam: Sam, task: Task, precision: str) -> Trainer:
@@ -97,8 +99,9 @@ def memory(model: str, device: str) -> None:
     print(f"\nDecoder alone, 16 images x 1 prompt, bf16: {peak:.2f} GiB reserved; pass: {peak <= MEMORY_AT_MOST_GB}")
 
 
-def loader(task: Task, work: Path, images: int) -> None:
+def loader(task: Task, work: Path, images: int, frame: str) -> None:
     """The part of an epoch in which the device waits for the next batch."""
+    work /= frame
     dataset = load_dataset(write_flood_scenes(work / "scenes", images))
     samples = list(dataset.of("train", state="labelled"))
     grid = task.models()[1].spec.embedding
@@ -107,7 +110,7 @@ def loader(task: Task, work: Path, images: int) -> None:
     sam = task.models()[1]
     sam.image_encoder = None
     trainer = trainer_of(sam, task, "bf16" if task.kind == "cuda" else "fp32")
-    config = trainer.config.replace(batch_size=16)
+    config = trainer.config.replace(batch_size=16, loss_frame=frame)
 
     def read(batch: Any) -> Any:
         return cache.read(batch, pinned=task.kind == "cuda")
@@ -124,7 +127,8 @@ def loader(task: Task, work: Path, images: int) -> None:
         trainer.step(batches, number)
     idle = waited / (time.perf_counter() - started)
     print(
-        f"\nWaiting for batches of 16: {100 * idle:.1f} % of an epoch of {len(samples)}; pass: {idle <= IDLE_AT_MOST}"
+        f"\nWaiting for batches of 16, loss in the {frame} frame: {100 * idle:.1f} % of an epoch of {len(samples)};"
+        f" pass: {idle <= IDLE_AT_MOST}"
     )
 
 

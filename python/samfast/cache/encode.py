@@ -16,6 +16,7 @@ from samfast.data.images import DecodeSpec, decode_image, image_key, read_bytes
 from samfast.data.parallel import prefetch, thread_count
 from samfast.errors import CacheError, ConfigError, DataError
 from samfast.frames import PreprocessSpec
+from samfast.models.compiling import why_refused
 from samfast.models.sam import Sam
 from samfast.progress import say
 from samfast.views import Views, ViewSample
@@ -166,9 +167,9 @@ class Encoder:
         except RuntimeError as error:
             if _is_out_of_memory(error):
                 return None
-            if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            if (reason := why_refused(error)) is not None:
                 raise ConfigError(
-                    f"the encoder cannot be compiled: {str(error).strip().splitlines()[0]}",
+                    f"the encoder cannot be compiled: {reason}",
                     where="compile",
                     fix="encode without compile (--compile)",
                 ) from error

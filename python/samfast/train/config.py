@@ -83,6 +83,8 @@ class TrainConfig:
         trainable: modules, or parts of them, whose parameters move.
         seed: of prompts, object choice and order.
         precision: ``"fp32"``, ``"bf16"``, or ``"auto"``: bf16 on CUDA from compute capability 8.0, fp32 elsewhere.
+        compile: let ``torch.compile`` make a faster decoder first, which takes a minute or two; where it cannot, the
+            run says so and goes on without.
         device: ``"auto"`` or a torch device.
         devices: processes on each machine, each with a GPU of its own, or with a share of the CPU's cores. They take
             equal parts of every batch, and the steps that one process would take.
@@ -118,6 +120,7 @@ class TrainConfig:
     trainable: tuple[str, ...] = TRAINABLE
     seed: int = 0
     precision: str = "auto"
+    compile: bool = False
     device: str = "auto"
     devices: int = 1
     nodes: int = 1
@@ -144,8 +147,9 @@ class TrainConfig:
                 where="balance",
                 fix=f"choose from {_listed(PROMPT_FREE_BALANCES)}, or train with prompts",
             )
-        if not isinstance(self.multilabel, bool):
-            raise ConfigError(f"multilabel={self.multilabel!r} is neither true nor false", where="multilabel")
+        for name in ("multilabel", "compile"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ConfigError(f"{name}={value!r} is neither true nor false", where=name)
         if self.multilabel and not regime.is_prompt_free:
             raise ConfigError(
                 f"multilabel is about classes, and regime={self.regime!r} asks for one object at a time",

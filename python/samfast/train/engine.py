@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samfast.errors import RunError
+from samfast.models.compiling import why_refused
 from samfast.models.sam import Sam
 from samfast.models.segmenter import as_float32
 from samfast.progress import say
@@ -71,6 +72,9 @@ class Trainer:
             self._loss = partial(class_losses, config.loss, multilabel=config.multilabel)
         self.cell_px = sam.spec.size / sam.spec.low_res
         self.chunk = max(1, CHUNK_POSITIONS.get(device.type, CHUNK_POSITIONS_ELSEWHERE) // sam.spec.embedding**2)
+        self._compiled = (
+            torch.compile(self.sam.decode, dynamic=True) if config.compile else None
+        )  # numbers of prompts vary
         sam.requires_grad_(False)
         modules = [sam.get_submodule(name) for name in config.trainable]
         for module in modules:
@@ -174,6 +178,13 @@ class Trainer:
                     fix = "device='cpu', or a GPU with more memory"
                     raise RunError(f"no memory for a single prompt: {error}", where=self.device.type, fix=fix) from None
                 self.chunk = (part.stop - start) // 2
+            except RuntimeError as error:
+                reason = why_refused(error)
+                if reason is None:
+                    raise
+                self._compiled = None
+                say(f"the decoder cannot be compiled: {reason}; the run goes on without")
+                continue
             else:
                 start = part.stop
                 yield sums
@@ -261,7 +272,7 @@ class Trainer:
         cells = to_low_res(target, weight, self.sam.spec.low_res) if corrections else (target, weight)
         for number in range(corrections + 1):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-                logits, ious = self.sam.decode(**features, **vars(asked))
+                logits, ious = (self._compiled or self.sam.decode)(**features, **vars(asked))
             logits = logits.float()
             lone = () if self._is_prompt_free else (is_one_point,)
             losses = self._loss(logits, ious.float(), target, weight, *lone)

@@ -299,7 +299,7 @@ def differences(was: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any
 
 
 def _identity(record: dict[str, Any]) -> dict[str, Any]:
-    free = {"device", "devices", "nodes", "recipe"}
+    free = {"compile", "device", "devices", "nodes", "recipe"}
     settings = {name: value for name, value in record["config"].items() if name not in free}
     return {
         **settings,
