@@ -12,7 +12,7 @@ from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
 
 
-class Refused(RuntimeError):
+class CompileError(RuntimeError):
     """As torch raises them."""
 
     __module__ = "torch._dynamo.exc"
@@ -35,7 +35,7 @@ def test_what_cannot_be_compiled_runs_as_it_is(dataset, cache, monkeypatch, caps
 
     def refuse(function, **_):
         def refused(**given):
-            raise Refused("no compiler\nand more")
+            raise CompileError("no compiler\nand more")
 
         return refused
 
