@@ -61,5 +61,9 @@ def test_the_compiled_decoder_takes_the_same_steps(dataset, cache, capsys) -> No
     found, as_well = stepped(dataset, cache, compile=True)
     assert "cannot be compiled" not in capsys.readouterr().err
     assert found == pytest.approx(expected, rel=1e-4)
-    for name, value in as_well.items():
-        torch.testing.assert_close(value, weights[name], rtol=0, atol=2e-4)  # a tenth of what two steps move
+    start = cache.decoder().state_dict()
+    apart, moved = (
+        sum(float((one[name] - other[name]).square().sum()) for name in start) ** 0.5
+        for one, other in ((as_well, weights), (weights, start))
+    )
+    assert 0 < apart < 0.05 * moved  # Adam makes a step of the smallest gradient, and so of its rounding
