@@ -21,7 +21,9 @@ from samfast.train.targets import soft_targets, visible
 from samfast.train.views import EpochViews, recipe_in, view_of
 from samfast.views import PRESETS, Geometry, Recipe, view_key, view_target
 
-CONFIG = TrainConfig.make(regime="point+box", max_prompts=3, prompts_per_object=1, batch_size=4, device="cpu")
+CONFIG = TrainConfig.make(
+    loss_frame="low-res", regime="point+box", max_prompts=3, prompts_per_object=1, batch_size=4, device="cpu"
+)
 COUNT = 3
 
 

@@ -204,7 +204,7 @@ def train_decoder(
     with folder.held():
         folder.begin()
         folder.journal.say(f"run: {folder.path}")
-        if config.recipe in RECIPES:
+        if config.recipe in RECIPES[1:]:  # who names none asks for no source
             folder.journal.say(f"recipe {config.recipe}: {recipe_source(config.recipe)}")
         if config.devices * config.nodes > world.size:
             spread(_take_part, dataset, work, config=config)
