@@ -25,6 +25,7 @@ SUITES = {
     "metrics": "Metrics",
     "threads": "One thread and two",
     "cache": "Reading the cache",
+    "losses": "The loss of eight points and its gradient",
     "training_data": "The data side of a training step",
 }
 ALL_CORES = ("threads", "cache")
