@@ -115,7 +115,12 @@ def test_the_whole_model_carries_the_tuned_weights(run, sam, dataset) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"regime": "point+box"}, {"regime": "clicks:3"}, {"regime": "sam"}, {"ema": 0.9, "schedule": "plateau"}],
+    [
+        {"regime": "point+box"},
+        {"regime": "clicks:3"},
+        pytest.param({"regime": "sam"}, marks=pytest.mark.slow),
+        {"ema": 0.9, "schedule": "plateau"},
+    ],
 )
 def test_an_interrupted_run_continues_to_the_same_bits(dataset, cache, tmp_path, monkeypatch, capsys, settings) -> None:
     arguments = {**QUICK, "epochs": 3, "lr": 1e-3, **settings}
