@@ -122,7 +122,7 @@ def test_nothing_of_the_frame_is_held_for_the_gradient(monkeypatch: pytest.Monke
     held, whole = held_bytes(OBJECTIVE, doubles)
     assert held < one_map
     torch.testing.assert_close(by_kernel.total.double(), whole.total, rtol=1e-6, atol=1e-6)
-    monkeypatch.setattr(loss_frame, "CHUNK_PIXELS", 64 * 64)
+    monkeypatch.setattr(loss_frame, "CHUNK_PIXELS_ELSEWHERE", 64 * 64)
     _, singly = held_bytes(OBJECTIVE, doubles)
     torch.testing.assert_close(singly.total, whole.total)
     monkeypatch.setattr(loss_frame, "checkpoint", lambda run, *given, **_: run(*given))

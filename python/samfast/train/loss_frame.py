@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-CHUNK_PIXELS = 2**20
-"""Pixels of the model frame (times maps) that are worked on at once: bounds the activations of a step."""
+CHUNK_PIXELS = {"cuda": 2**24}
+"""Pixels of the model frame (times rows) that are worked on at once, by device type: bounds a step's activations."""
+CHUNK_PIXELS_ELSEWHERE = 2**20
 
 
 def upscaled(
@@ -40,7 +41,8 @@ def upscaled(
         maps = F.interpolate(maps, (side, side), mode="bilinear", align_corners=False)
         return function(maps.view(*logits.shape[:-2], side, side), *others)
 
-    chunks = zip(*(values.split(max(1, CHUNK_PIXELS // side**2)) for values in (logits, *others)), strict=True)
+    rows = max(1, CHUNK_PIXELS.get(logits.device.type, CHUNK_PIXELS_ELSEWHERE) // side**2)
+    chunks = zip(*(values.split(rows) for values in (logits, *others)), strict=True)
     found: list[dict[str, Tensor]] = [checkpoint(fine, *chunk, use_reentrant=False) for chunk in chunks]
     return {name: torch.cat([each[name] for each in found]) for name in found[0]}
 
