@@ -15,15 +15,24 @@ from samfast.train import train_decoder
 from samfast.train.batches import make_batch
 from samfast.train.config import TrainConfig
 from samfast.train.engine import Trainer
+from samfast.train.losses import prompt_losses
+from samfast.train.objective import OBJECTIVES
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device")
 
 
 def steps(
-    dataset: Dataset, cache: EmbeddingCache, sam: Sam, *, device: str, regime: str, precision: str = "fp32"
+    dataset: Dataset,
+    cache: EmbeddingCache,
+    sam: Sam,
+    *,
+    device: str,
+    regime: str,
+    precision: str = "fp32",
+    **settings: str,
 ) -> tuple[list[float], dict[str, torch.Tensor]]:
     """The losses of three steps on the same images, and the weights after them."""
-    config = TrainConfig.make("flood-study", regime=regime, max_prompts=3, device=device)
+    config = TrainConfig.make("flood-study", regime=regime, max_prompts=3, device=device, **settings)
     decoder = copy.deepcopy(sam)
     trainer = Trainer(decoder, config, steps_per_epoch=3, device=torch.device(device), precision=precision)
     samples = list(dataset.of("train", state="labelled"))
@@ -34,11 +43,11 @@ def steps(
     return losses, {name: value.cpu() for name, value in decoder.state_dict().items()}
 
 
-@pytest.mark.parametrize("regime", ["point", "box", "point+box"])
-def test_float32_steps_equal_the_cpus(dataset, cache, regime) -> None:
+@pytest.mark.parametrize(("regime", "frame"), [("point", "low-res"), ("box", "model"), ("point+box", "model")])
+def test_float32_steps_equal_the_cpus(dataset, cache, regime, frame) -> None:
     sam = cache.decoder()
-    on_cpu, weights = steps(dataset, cache, sam, device="cpu", regime=regime)
-    on_gpu, found = steps(dataset, cache, sam, device="cuda", regime=regime)
+    on_cpu, weights = steps(dataset, cache, sam, device="cpu", regime=regime, loss_frame=frame)
+    on_gpu, found = steps(dataset, cache, sam, device="cuda", regime=regime, loss_frame=frame)
     assert np.allclose(on_gpu, on_cpu, rtol=1e-3)
     assert not np.allclose(on_gpu[0], on_cpu[1], rtol=1e-3)
     before = sam.state_dict()
@@ -53,6 +62,23 @@ def test_clicks_run_and_their_first_loss_is_near_the_cpus(dataset, cache) -> Non
     on_cpu, _ = steps(dataset, cache, sam, device="cpu", regime="clicks:3")
     on_gpu, _ = steps(dataset, cache, sam, device="cuda", regime="clicks:3")
     assert np.allclose(on_gpu, on_cpu, rtol=0.1)
+
+
+@pytest.mark.parametrize("side", [64, 256])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_losses_and_gradients_are_those_of_the_cpus_kernel(name, side) -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits, scores = 3 * torch.randn(5, 4, 64, 64, generator=draw), torch.rand(5, 4, generator=draw)
+    target, weight = torch.rand(2, 5, side, side, generator=draw)
+    found = {}
+    for device in ("cpu", "cuda"):
+        given = [values.to(device) for values in (logits, scores, target, weight, torch.arange(5) % 2 > 0)]
+        given[0].requires_grad_()
+        losses = prompt_losses(OBJECTIVES[name], *given)
+        losses.total.sum().backward()
+        found[device] = losses.total.detach().cpu(), given[0].grad.cpu()
+    for on_gpu, on_cpu in zip(found["cuda"], found["cpu"], strict=True):
+        torch.testing.assert_close(on_gpu, on_cpu, rtol=1e-3, atol=1e-6)
 
 
 def test_bfloat16_steps_stay_close(dataset, cache) -> None:
