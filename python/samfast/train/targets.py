@@ -13,7 +13,7 @@ from samfast.masks import Masks
 
 LOSS_FRAMES = ("low-res", "model")
 """``low-res``: the decoder's own grid; ``model``: the pixels of its input, which logits are upscaled to: better where
-objects are a few cells small, for targets sixteen times as large."""
+objects are a few cells small, for targets of four times the memory."""
 
 
 def target_spec(spec: PreprocessSpec, loss_frame: str) -> PreprocessSpec:
