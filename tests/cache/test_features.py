@@ -158,7 +158,7 @@ def test_another_dtype_of_one_feature_is_stale(cached: Any, pyramid: Pyramid) ->
 
 def test_training_from_the_cache_equals_the_encoder_in_the_loop(cached: Any, pyramid: Pyramid) -> None:
     data, cache = cached
-    config = TrainConfig.make(regime="point+box", batch_size=4, device="cpu", precision="fp32")
+    config = TrainConfig.make(regime="point+box", batch_size=4, device="cpu", precision="fp32", loss_frame="low-res")
     samples = list(data.of("train", state="labelled"))[:4]
 
     def encoded(samples: Any) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def test_training_from_the_cache_equals_the_encoder_in_the_loop(cached: Any, pyr
 
 def test_views_at_that_geometry(cached: Any, pyramid: Pyramid) -> None:
     data, cache = cached
-    config = TrainConfig.make(regime="box", batch_size=4, device="cpu")
+    config = TrainConfig.make(regime="box", batch_size=4, device="cpu", loss_frame="low-res")
     samples = list(data.of("train", state="labelled"))
     views = EpochViews(cache, PRESETS["aerial"].identity, 3, 0)
     for epoch in (1, 2, 3):
