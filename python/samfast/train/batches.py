@@ -109,7 +109,7 @@ def make_batch(
         return _class_batch(dataset, samples, read, config, spec)
     prompts = [point_prompts(np.zeros((0, 1, 2)))]  # an image may have no object outside the ignored region
     grid = target_spec(spec, config.loss_frame)
-    targets = [held(np.zeros((0, grid.low_res, grid.low_res), np.float32), config)]
+    targets = [_held(np.zeros((0, grid.low_res, grid.low_res), np.float32), config)]
     keys = [np.zeros((0, regime.corrections), np.uint64)]
     weights: list[NDArray[np.float32]] = []
     counts = [np.zeros(0, np.float32)]
@@ -126,7 +126,7 @@ def make_batch(
         ids = [target.ids[number] for number in objects]
         keys.append(click_keys(sample, ids, corrections=regime.corrections, **draw))
         prompts.append(replace(drawn, image_index=np.full(len(drawn), index, np.int64)))
-        targets += [held(soft, config)] * config.prompts_per_object
+        targets += [_held(soft, config)] * config.prompts_per_object
         counts += [balance.weights(target.select(objects))] * config.prompts_per_object
     asked, drawn_keys, share = concatenate(prompts), np.concatenate(keys), np.concatenate(counts)
     return Batch(
@@ -151,7 +151,7 @@ def _class_batch(
     for sample in samples:
         target = visible(shown_target(dataset, sample))
         soft, weight = soft_targets(class_masks(target, order), target.ignore, grid.frame(*shown_size(sample)))
-        targets.append(held(soft, config))
+        targets.append(_held(soft, config))
         weights.append(weight)
     images = len(samples)
     return Batch(
@@ -176,7 +176,7 @@ def _dealt(dataset: Dataset, sample: Sample, target: Target, **deal: int) -> NDA
     return np.array([index for index, shown in enumerate(target.ids) if shown in dealt], np.int64)
 
 
-def held(target: NDArray[np.float32], config: TrainConfig) -> NDArray[Any]:
+def _held(target: NDArray[np.float32], config: TrainConfig) -> NDArray[Any]:
     """Targets as a batch holds them."""
     return in_bytes(target) if config.loss_frame == "model" else target
 

@@ -72,9 +72,8 @@ class Trainer:
             self._loss = partial(class_losses, config.loss, multilabel=config.multilabel)
         self.cell_px = sam.spec.size / sam.spec.low_res
         self.chunk = max(1, CHUNK_POSITIONS.get(device.type, CHUNK_POSITIONS_ELSEWHERE) // sam.spec.embedding**2)
-        self._compiled = (
-            torch.compile(self.sam.decode, dynamic=True) if config.compile else None
-        )  # numbers of prompts vary
+        # Numbers of prompts and tokens vary from step to step.
+        self._compiled = torch.compile(self.sam.decode, dynamic=True) if config.compile else None
         sam.requires_grad_(False)
         modules = [sam.get_submodule(name) for name in config.trainable]
         for module in modules:
@@ -180,7 +179,7 @@ class Trainer:
                 self.chunk = (part.stop - start) // 2
             except RuntimeError as error:
                 reason = why_refused(error)
-                if reason is None:
+                if reason is None or self._compiled is None:
                     raise
                 self._compiled = None
                 say(f"the decoder cannot be compiled: {reason}; the run goes on without")
